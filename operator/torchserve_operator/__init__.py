@@ -1,0 +1,1 @@
+"""torchserve-operator: one TorchServeModel becomes a running, truthful TorchServe deployment."""
