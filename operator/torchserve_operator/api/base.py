@@ -1,6 +1,7 @@
-"""What every model of the resource has in common: camelCase names, no unknown fields, CEL rules with their Python twin."""
+"""What every model of the resource has in common: camelCase names, no unknown fields, CEL rules and their twins."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -39,7 +40,8 @@ class Model(BaseModel):
         strict=True,
         frozen=True,
         use_attribute_docstrings=True,
-        regex_engine="python-re",
+        # Rust's dialect is the API server's (RE2): in Python's own, `$` also matches before a trailing newline.
+        regex_engine="rust-regex",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -55,17 +57,29 @@ class Model(BaseModel):
             ]
         return schema
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        """Drop nulls: the API server does, so that a bare `server:` means the same in both places."""
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        for rule in self.rules:
-            if not rule.holds(self):
-                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": rule.field})
+        broken = [{"field": rule.field, "message": rule.message} for rule in self.rules if not rule.holds(self)]
+        if broken:
+            raise PydanticCustomError("rules", "rules do not hold", {"broken": broken})
         return self
 
 
 def _quantity(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
+    if isinstance(value, float):
+        raise PydanticCustomError(
+            "quantity", "{message}", {"message": f'is the number {value}; write it as text: "{value}"'}
+        )
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise PydanticCustomError("quantity", "{message}", {"message": "is not a quantity, such as 500m or 2Gi"})
     try:
         amount = parse_quantity(value)
     except ValueError as error:
@@ -84,23 +98,23 @@ Quantity = Annotated[
 
 
 def _int_or_percent(value: object) -> object:
-    if isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, int) and value >= 0:
-        return value
-    if isinstance(value, str) and value.endswith("%") and value[:-1].isdigit() and int(value[:-1]) <= 100:
+    if isinstance(value, str) and re.fullmatch(_PERCENT, value):
         return value
     raise PydanticCustomError(
         "int_or_percent",
         "{message}",
-        {"message": f"{value!r} is neither a whole number (1) nor a percentage (50%)"},
+        {"message": f'is "{value}", neither a whole number (1) nor a percentage (50%)'},
     )
 
+
+_PERCENT = r"^(100|[0-9]{1,2})%$"
 
 IntOrPercent = Annotated[
     int | str,
     BeforeValidator(_int_or_percent),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": "^((100|[0-9]{1,2})%|[0-9]+)$"}),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": _PERCENT, "minimum": 0}),
 ]
 """A count or a percentage of the wanted pods."""
 

@@ -43,7 +43,13 @@ class ModelSpec(Model):
     """How long loading may take, in seconds; the startup probe follows it."""
     device_type: Literal["cpu", "gpu"] | None = None
     """What the workers run on. Default: `gpu` where `resources` asks for one, else `cpu`."""
-    device_ids: Annotated[list[Annotated[int, Field(ge=0, le=63)]], Field(max_length=64, min_length=1)] | None = None
+    device_ids: (
+        Annotated[
+            list[Annotated[int, Field(ge=0, le=63)]],
+            Field(max_length=64, min_length=1, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = None
     """Which of the pod's GPUs the workers may use, counted from 0. Default: all."""
     parameters: Annotated[FreeObject, Field(max_length=256)] = Field(default_factory=dict)
     """Further keys of model-config.yaml: the handler's own, and TorchServe's that have no field here."""

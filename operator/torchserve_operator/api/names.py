@@ -19,6 +19,11 @@ LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_ROLE: Final = f"{GROUP}/role"
 """On ConfigMaps: `server`, `agent` or `policy`."""
 
+LABEL_REVISION: Final = f"{GROUP}/revision"
+"""On pods: the hash of the template that they were made from."""
+
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
+"""On every child: the hash of what was last applied, so that a field that is wanted no more is noticed."""
 ANNOTATION_SPEC_HASH: Final = f"{GROUP}/spec-hash"
 """On the Deployment: the hash of the resource's own fields that its pods were made from."""
 ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"

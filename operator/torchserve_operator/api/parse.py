@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from torchserve_operator.api.base import Model
 from torchserve_operator.api.errors import FieldError, InvalidResourceError, did_you_mean
+from torchserve_operator.api.explain import field_errors, shown
 from torchserve_operator.api.models import TYPED_MODEL_KEYS
 from torchserve_operator.api.names import API_VERSION, KIND, NAME_MAX_LENGTH
 from torchserve_operator.api.spec import TorchServeModelSpec
@@ -20,10 +19,14 @@ def parse_spec(spec: object) -> TorchServeModelSpec:
     Raises:
         InvalidResourceError: With every error found in it.
     """
+    if spec is None:
+        raise InvalidResourceError([FieldError("spec", "is missing; it needs at least image and models")])
     try:
         parsed = TorchServeModelSpec.model_validate(spec)
     except ValidationError as error:
-        raise InvalidResourceError(_field_error(detail) for detail in error.errors(include_url=False)) from None
+        raise InvalidResourceError(
+            found for detail in error.errors(include_url=False) for found in field_errors(detail)
+        ) from None
     errors = [*_duplicates(parsed), *_typed_parameters(parsed)]
     if errors:
         raise InvalidResourceError(errors)
@@ -46,12 +49,18 @@ def parse_resource(body: Mapping[str, Any]) -> TorchServeModelSpec:
     return spec
 
 
+_ROOT = ("apiVersion", "kind", "metadata", "spec", "status")
+
+
 def _head_errors(body: Mapping[str, Any]) -> list[FieldError]:
     errors = []
-    if body.get("apiVersion") != API_VERSION:
-        errors.append(FieldError("apiVersion", f'is "{body.get("apiVersion")}", expected "{API_VERSION}"'))
-    if body.get("kind") != KIND:
-        errors.append(FieldError("kind", f'is "{body.get("kind")}", expected "{KIND}"'))
+    for field, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
+        given = body.get(field)
+        if given != expected:
+            errors.append(FieldError(field, f"is {shown(given)}, expected {expected}"))
+    errors += [
+        FieldError(str(key), f"is not a field{did_you_mean(str(key), _ROOT)}") for key in body if key not in _ROOT
+    ]
     metadata = body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     if not isinstance(name, str) or not name:
@@ -68,24 +77,31 @@ def _head_errors(body: Mapping[str, Any]) -> list[FieldError]:
         errors.append(
             FieldError(
                 "metadata.name",
-                f'"{name}" is not a DNS label that starts with a letter (a-z, 0-9 and -), as the name of a Service must be',
+                f'"{name}": a {KIND}\'s name is a DNS label that starts with a letter (a-z, 0-9 and -), '
+                "because it names a Service",
             )
         )
     return errors
 
 
 def _duplicates(spec: TorchServeModelSpec) -> list[FieldError]:
-    errors = []
-    lists = (
-        ("spec.models", [model.name for model in spec.models]),
-        ("spec.pod.env", [env.name for env in spec.pod.env]),
-        ("spec.pod.volumes", [volume.name for volume in spec.pod.volumes]),
-    )
-    for path, names in lists:
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                errors.append(FieldError(f"{path}[{index}].name", f'"{name}" appears twice; names are unique'))
-    return errors
+    """What the CRD says as list-maps and sets: the API server refuses a second element with the same key."""
+    lists: list[tuple[str, str, list[object]]] = [
+        ("spec.models", ".name", [model.name for model in spec.models]),
+        ("spec.pod.env", ".name", [variable.name for variable in spec.pod.env]),
+        ("spec.pod.volumes", ".name", [volume.name for volume in spec.pod.volumes]),
+        ("spec.pod.volumeMounts", ".mountPath", [mount.mount_path for mount in spec.pod.volume_mounts]),
+        ("spec.pod.imagePullSecrets", ".name", [secret.name for secret in spec.pod.image_pull_secrets]),
+    ]
+    lists += [
+        (f"spec.models[{index}].deviceIds", "", [*(model.device_ids or ())]) for index, model in enumerate(spec.models)
+    ]
+    return [
+        FieldError(f"{path}[{index}]{key}", f'"{value}" appears twice; it must be unique')
+        for path, key, values in lists
+        for index, value in enumerate(values)
+        if value in values[:index]
+    ]
 
 
 def _typed_parameters(spec: TorchServeModelSpec) -> list[FieldError]:
@@ -98,63 +114,3 @@ def _typed_parameters(spec: TorchServeModelSpec) -> list[FieldError]:
         for key in model.parameters
         if key in TYPED_MODEL_KEYS
     ]
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = "spec"
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path
-
-
-def _field_error(detail: ErrorDetails) -> FieldError:
-    # The last part is no field where pydantic names the member of a union or a key of a dict.
-    location = tuple(part for part in detail["loc"] if part not in {"int", "str", "[key]"})
-    kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
-    if kind == "rule":
-        path = _path((*location, context["field"]) if context.get("field") else location)
-        return FieldError(path, str(context["message"]))
-    path = _path(location)
-    if kind == "extra_forbidden":
-        word = str(location[-1])
-        known = _fields_at(location[:-1])
-        return FieldError(
-            path, f"is not a field{did_you_mean(word, known) or '; known here: ' + ', '.join(sorted(known))}"
-        )
-    if kind == "missing":
-        return FieldError(path, "is required")
-    if kind == "literal_error":
-        expected = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        return FieldError(
-            path, f"is {given!r}; expected one of {', '.join(expected)}{did_you_mean(str(given), expected)}"
-        )
-    return FieldError(
-        path, f"is {given!r}: {detail['msg'][:1].lower()}{detail['msg'][1:]}" if kind not in _OWN else detail["msg"]
-    )
-
-
-_OWN = {"quantity", "int_or_percent"}
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Return the camelCase fields of the model at a location."""
-    model: type[Model] = TorchServeModelSpec
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = next((info for info in model.model_fields.values() if info.alias == part), None)
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> type[Model] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None

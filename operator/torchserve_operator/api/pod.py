@@ -59,7 +59,8 @@ class EnvSource(Model):
 
     rules: ClassVar = (
         Rule(
-            "(has(self.secretKeyRef) ? 1 : 0) + (has(self.configMapKeyRef) ? 1 : 0) + (has(self.fieldRef) ? 1 : 0) == 1",
+            "(has(self.secretKeyRef) ? 1 : 0) + (has(self.configMapKeyRef) ? 1 : 0)"
+            " + (has(self.fieldRef) ? 1 : 0) == 1",
             "set exactly one of secretKeyRef, configMapKeyRef and fieldRef",
             lambda m: [m.secret_key_ref, m.config_map_key_ref, m.field_ref].count(None) == 2,
         ),
@@ -294,7 +295,13 @@ class PodSpec(Model):
     """The pods' RuntimeClass, such as `nvidia`."""
     scheduler_name: DnsName | None = None
     """The scheduler that places the pods."""
-    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16)] = Field(default_factory=list)
+    image_pull_secrets: Annotated[
+        list[LocalObjectReference],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
     """Secrets for pulling the image."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When the image is pulled; Kubernetes' own default where absent."""
@@ -316,7 +323,13 @@ class PodSpec(Model):
         ),
     ] = Field(default_factory=list)
     """Further volumes."""
-    volume_mounts: Annotated[list[VolumeMount], Field(max_length=32)] = Field(default_factory=list)
+    volume_mounts: Annotated[
+        list[VolumeMount],
+        Field(
+            max_length=32,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]},
+        ),
+    ] = Field(default_factory=list)
     """Where the further volumes appear."""
     run_as_user: Annotated[int, Field(ge=1, le=2147483647)] = 1000
     """The numeric user; 1000 is the upstream image's own. Root is refused."""

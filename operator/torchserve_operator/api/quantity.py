@@ -11,10 +11,10 @@ from typing import Final
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _SHAPE: Final = re.compile(
-    r"^(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))(?P<suffix>Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?\d+)?$"
+    r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
 )
 
-PATTERN: Final = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$"
+PATTERN: Final = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]{1,3}))?$"
 """What a non-negative quantity looks like, for the CRD's schema."""
 
 
@@ -24,7 +24,7 @@ def parse_quantity(text: str | float) -> Decimal:
     Raises:
         ValueError: The text is no quantity.
     """
-    match = _SHAPE.match(str(text))
+    match = _SHAPE.fullmatch(str(text))
     if match is None:
         raise ValueError(f'"{text}" is not a quantity; write a number with an optional suffix, such as 500m or 2Gi')
     number, suffix = Decimal(match["number"]), match["suffix"] or ""
@@ -44,7 +44,7 @@ def canonical_quantity(text: str | float) -> str:
         ValueError: The text is no quantity.
     """
     value = parse_quantity(text)
-    suffix = _SHAPE.match(str(text))["suffix"] or ""  # type: ignore[index]  # parse_quantity has matched it
+    suffix = _SHAPE.fullmatch(str(text))["suffix"] or ""  # type: ignore[index]  # parse_quantity has matched it
     if suffix in _BINARY and abs(value) >= 1024 and value == value.to_integral_value():
         whole, unit = int(value), ""
         for name in _BINARY:

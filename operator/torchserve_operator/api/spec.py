@@ -102,11 +102,13 @@ NAME_RULES = (
         "rule": f"size(self.metadata.name) <= {NAME_MAX_LENGTH}",
         "message": f"a {KIND}'s name has at most {NAME_MAX_LENGTH} characters, "
         "because its children's names are made of it",
+        "fieldPath": ".metadata.name",
     },
     {
         "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "message": f"a {KIND}'s name is a DNS label that starts with a letter (a-z, 0-9 and -), "
         "because it names a Service",
+        "fieldPath": ".metadata.name",
     },
 )
 """CEL rules over the resource's name, at the schema's root."""
