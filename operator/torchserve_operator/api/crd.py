@@ -64,12 +64,9 @@ def _schema() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"description": f"{GROUP}/{VERSION}.", "type": "string"},
             "kind": {"description": f"{KIND}.", "type": "string"},
-            "metadata": {
-                "description": "The object's name, namespace, labels and annotations.",
-                "type": "object",
-                # Declared so that the rules over the name can point at it.
-                "properties": {"name": {"description": "The resource's name.", "type": "string"}},
-            },
+            # Its name is declared so that the rules over it can point at it. No description: the API server, which
+            # has its own, refuses one.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural(
                 TorchServeModelSpec.model_json_schema(by_alias=True), root="spec", keep_defaults=KEPT_DEFAULTS
             ),

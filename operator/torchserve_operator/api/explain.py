@@ -100,18 +100,19 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         field = next((info for info in model.model_fields.values() if info.alias == part), None)
-        inner = _model_in(field.annotation) if field else None
+        inner = model_in(field.annotation) if field else None
         if inner is None:
             return []
         model = inner
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[Model] | None:
+def model_in(annotation: Any) -> type[Model] | None:
+    """Return the model that an annotation is, or holds: of `list[X] | None`, X."""
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return annotation
     for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
+        found = model_in(part)
         if found is not None:
             return found
     return None
