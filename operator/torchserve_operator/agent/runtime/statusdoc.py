@@ -1,0 +1,91 @@
+"""The document at /status, which the operator reads. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from .config import Bounds, Model
+from .memory import Memory
+from .problem import Problem
+from .state import ModelState, State, minimum, ready, started
+
+SCHEMA = 1
+
+
+class Facts(NamedTuple):
+    """What is not in the State."""
+
+    agent_version: str
+    torchserve_version: str
+    policy_hash: str
+    graceful: bool
+    pid: Optional[int]
+    """The JVM's; None when it does not run."""
+    memory: Memory
+    memory_limit: Optional[int]
+    worker_bytes: Dict[int, int]
+    """Memory by pid."""
+    certificate_changed: Optional[bool]
+    """None without TLS."""
+    warnings: List[Problem]
+    message: str
+
+
+def build(state: State, models: List[Model], bounds: Dict[str, Bounds], facts: Facts, now: float) -> Dict[str, Any]:
+    """The document, with every key always present."""
+    limit = facts.memory_limit if facts.memory_limit is not None else facts.memory.limit
+    return {
+        "schema": SCHEMA,
+        "agentVersion": facts.agent_version,
+        "policyHash": facts.policy_hash,
+        "state": phase(state),
+        "started": started(state),
+        "ready": ready(state, bounds, now),
+        "server": {
+            "torchserveVersion": facts.torchserve_version,
+            "graceful": facts.graceful,
+            "pid": facts.pid,
+            "message": state.fatal.message if state.fatal is not None else facts.message,
+        },
+        "models": [_model(model, state.models[model.name], bounds.get(model.name), facts) for model in models],
+        "memory": {"limitBytes": limit, "usageBytes": facts.memory.usage, "oomKills": facts.memory.oom_kills},
+        "tls": None if facts.certificate_changed is None else {"certificateChanged": facts.certificate_changed},
+        "warnings": [_problem(warning) for warning in facts.warnings],
+    }
+
+
+def phase(state: State) -> str:
+    """Failed, Draining, Running or Starting."""
+    if state.fatal is not None:
+        return "Failed"
+    if state.draining:
+        return "Draining"
+    return "Running" if started(state) else "Starting"
+
+
+def _model(model: Model, known: ModelState, bounds: Optional[Bounds], facts: Facts) -> Dict[str, Any]:
+    view = known.view
+    low = minimum(known, bounds)
+    return {
+        "name": model.name,
+        "version": model.version,
+        "minWorkers": low,
+        "maxWorkers": bounds.maximum if bounds is not None else max(low, view.maximum if view is not None else 1),
+        "workers": [
+            {
+                "id": worker.id,
+                "status": worker.status,
+                "pid": worker.pid,
+                "memoryBytes": facts.worker_bytes.get(worker.pid),
+            }
+            for worker in (view.workers if view is not None else ())
+        ],
+        "readyWorkers": view.ready if view is not None else 0,
+        "queued": view.queued if view is not None else 0,
+        "inFlight": view.in_flight if view is not None else 0,
+        "error": _problem(known.error),
+    }
+
+
+def _problem(problem: Optional[Problem]) -> Optional[Dict[str, str]]:
+    return None if problem is None else {"reason": problem.reason, "message": problem.message}

@@ -1,0 +1,170 @@
+"""The agent's read-only HTTP server: one thread, many connections, no more memory than it needs.
+
+Anybody on the pod network can reach it: so GET only, few bytes read, a bound on connections and on their age. Not
+http.server, which takes a thread per connection and imports half the standard library.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+MAX_CONNECTIONS = 64
+MAX_REQUEST = 16384
+MAX_AGE = 10.0
+"""Seconds for which a connection may be open without a whole request."""
+
+
+class Answer(NamedTuple):
+    """What a path answers."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Handler = Callable[[str], Optional[Answer]]
+"""From the path (without query) to the answer; None: there is no such path."""
+
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+
+
+class _Connection:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+        self.sending = b""
+        self.close = False
+        self.since = time.monotonic()
+
+
+class WebServer:
+    """Serves `handler` on all addresses, IPv4 and IPv6, in a thread of its own."""
+
+    def __init__(self, port: int, handler: Handler) -> None:
+        self._handler = handler
+        self._listener = _listen(port)
+        self.port: int = self._listener.getsockname()[1]
+        self._selector = selectors.DefaultSelector()
+        self._connections: Dict[int, _Connection] = {}
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        threading.Thread(target=self._run, name="web", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            for key, events in self._selector.select(timeout=MAX_AGE):
+                if key.fileobj is self._listener:
+                    self._accept()
+                    continue
+                connection = key.data
+                try:
+                    if events & selectors.EVENT_READ:
+                        self._read(connection)
+                    self._write(connection)
+                except OSError:
+                    self._drop(connection)
+            self._drop_old()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._drop(min(self._connections.values(), key=lambda connection: connection.since))
+        sock.setblocking(False)
+        connection = _Connection(sock)
+        self._connections[sock.fileno()] = connection
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+
+    def _read(self, connection: _Connection) -> None:
+        data = connection.sock.recv(MAX_REQUEST)
+        if not data:
+            raise ConnectionError
+        connection.received += data
+        while not connection.close and b"\r\n\r\n" in connection.received:
+            head, _, connection.received = connection.received.partition(b"\r\n\r\n")
+            answer, connection.close = self._answer(head)
+            connection.sending += answer
+            connection.since = time.monotonic()
+        if len(connection.received) > MAX_REQUEST:
+            connection.sending += _render(Answer(400, b"request too long\n"), close=True, body=True)
+            connection.close = True
+
+    def _answer(self, head: bytes) -> Tuple[bytes, bool]:
+        lines = head.split(b"\r\n")
+        words = lines[0].split()
+        if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+            return _render(Answer(400, b"not HTTP/1\n"), close=True, body=True), True
+        headers = {
+            key.strip().lower(): value.strip().lower() for key, _, value in (line.partition(b":") for line in lines[1:])
+        }
+        if words[0] not in (b"GET", b"HEAD"):
+            # A body may follow that we do not read: the connection ends here.
+            return _render(Answer(405, b"read-only: GET\n"), close=True, body=True), True
+        close = headers.get(b"connection") == b"close" or words[2] == b"HTTP/1.0"
+        path = words[1].split(b"?")[0].decode("latin-1")
+        answer = self._handler(path) or Answer(404, b"not found\n")
+        return _render(answer, close=close, body=words[0] == b"GET"), close
+
+    def _write(self, connection: _Connection) -> None:
+        if connection.sending:
+            try:
+                sent = connection.sock.send(connection.sending)
+            except BlockingIOError:
+                sent = 0
+            connection.sending = connection.sending[sent:]
+        if not connection.sending and connection.close:
+            raise ConnectionError
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.sending else 0)
+        self._selector.modify(connection.sock, events, connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        if self._connections.pop(connection.sock.fileno(), None) is not None:
+            self._selector.unregister(connection.sock)
+        connection.sock.close()
+
+    def _drop_old(self) -> None:
+        oldest = time.monotonic() - MAX_AGE
+        for connection in [c for c in self._connections.values() if c.since < oldest]:
+            self._drop(connection)
+
+
+def _render(answer: Answer, *, close: bool, body: bool) -> bytes:
+    head = "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n" % (
+        answer.status,
+        _REASONS.get(answer.status, "Unknown"),
+        answer.content_type,
+        len(answer.body),
+        "Connection: close\r\n" if close else "",
+    )
+    return head.encode("ascii") + (answer.body if body else b"")
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        address = "::"
+    except OSError:  # a kernel without IPv6
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        address = ""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError:
+        if address == "":
+            raise
+        listener.close()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", port))
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener
