@@ -60,7 +60,7 @@ class Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, value: object) -> object:
-        """Drop nulls: the API server does, so that a bare `server:` means the same in both places."""
+        """Drop nulls, so that a required one is missing; `shape` names each of them as what it is."""
         if isinstance(value, Mapping):
             return {key: item for key, item in value.items() if item is not None}
         return value

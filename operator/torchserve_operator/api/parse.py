@@ -10,6 +10,7 @@ from torchserve_operator.api.errors import FieldError, InvalidResourceError, did
 from torchserve_operator.api.explain import field_errors, shown
 from torchserve_operator.api.models import TYPED_MODEL_KEYS
 from torchserve_operator.api.names import API_VERSION, KIND, NAME_MAX_LENGTH
+from torchserve_operator.api.shape import shape_errors
 from torchserve_operator.api.spec import TorchServeModelSpec
 
 
@@ -21,13 +22,19 @@ def parse_spec(spec: object) -> TorchServeModelSpec:
     """
     if spec is None:
         raise InvalidResourceError([FieldError("spec", "is missing; it needs at least image and models")])
+    errors = list(shape_errors(spec))
     try:
         parsed = TorchServeModelSpec.model_validate(spec)
     except ValidationError as error:
-        raise InvalidResourceError(
-            found for detail in error.errors(include_url=False) for found in field_errors(detail)
-        ) from None
-    errors = [*_duplicates(parsed), *_typed_parameters(parsed)]
+        named = {found.path for found in errors}
+        errors += [
+            found
+            for detail in error.errors(include_url=False)
+            for found in field_errors(detail)
+            if found.path not in named
+        ]
+        raise InvalidResourceError(errors) from None
+    errors += _typed_parameters(parsed)
     if errors:
         raise InvalidResourceError(errors)
     return parsed
@@ -82,26 +89,6 @@ def _head_errors(body: Mapping[str, Any]) -> list[FieldError]:
             )
         )
     return errors
-
-
-def _duplicates(spec: TorchServeModelSpec) -> list[FieldError]:
-    """What the CRD says as list-maps and sets: the API server refuses a second element with the same key."""
-    lists: list[tuple[str, str, list[object]]] = [
-        ("spec.models", ".name", [model.name for model in spec.models]),
-        ("spec.pod.env", ".name", [variable.name for variable in spec.pod.env]),
-        ("spec.pod.volumes", ".name", [volume.name for volume in spec.pod.volumes]),
-        ("spec.pod.volumeMounts", ".mountPath", [mount.mount_path for mount in spec.pod.volume_mounts]),
-        ("spec.pod.imagePullSecrets", ".name", [secret.name for secret in spec.pod.image_pull_secrets]),
-    ]
-    lists += [
-        (f"spec.models[{index}].deviceIds", "", [*(model.device_ids or ())]) for index, model in enumerate(spec.models)
-    ]
-    return [
-        FieldError(f"{path}[{index}]{key}", f'"{value}" appears twice; it must be unique')
-        for path, key, values in lists
-        for index, value in enumerate(values)
-        if value in values[:index]
-    ]
 
 
 def _typed_parameters(spec: TorchServeModelSpec) -> list[FieldError]:
