@@ -1,0 +1,5 @@
+"""`python -m torchserve_operator`."""
+
+from torchserve_operator.app.cli import main
+
+main()

@@ -1,0 +1,228 @@
+"""The operator: kopf watches, a queue of keys, workers that reconcile, and a reader of agents."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import kopf
+from kubernetes.aio.client.configuration import Configuration
+
+from torchserve_operator.agent.bundle import agent_bundle
+from torchserve_operator.api.names import FIELD_MANAGER
+from torchserve_operator.app.metrics import Metrics
+from torchserve_operator.app.settings import Settings
+from torchserve_operator.kube.cache import Cache, Key
+from torchserve_operator.kube.client import ApiError, Client
+from torchserve_operator.kube.events import Recorder
+from torchserve_operator.kube.login import connection_info
+from torchserve_operator.kube.queue import KeyedQueue
+from torchserve_operator.kube.watch import Watcher
+from torchserve_operator.reconcile.agents import AgentReader
+from torchserve_operator.reconcile.projections import PROJECTIONS, RESOURCE, SELECTORS, owner_of
+from torchserve_operator.reconcile.reconcile import Reconciler, RetryLaterError
+
+logger = logging.getLogger(__name__)
+
+_SYNC_PATIENCE = 30.0
+"""Seconds after which the first lists are compared with the cluster again."""
+
+
+class Operator:
+    """One operator process's work, from `start` to `stop`. Several may live in one process, in tests.
+
+    Args:
+        settings: How it works.
+        configuration: The API server.
+    """
+
+    def __init__(self, settings: Settings, configuration: Configuration) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.cache = Cache(owner_of, PROJECTIONS)
+        self.client = Client(configuration, FIELD_MANAGER)
+        self.reader = AgentReader(
+            self.queue.add,
+            unsettled=settings.agent_unsettled_seconds,
+            settled=settings.agent_settled_seconds,
+            concurrency=settings.agent_concurrency,
+            timeout=settings.agent_timeout_seconds,
+        )
+        self.watcher = Watcher(self.cache, self.queue.add, SELECTORS)
+        self._synced = asyncio.Event()
+        self._configuration = configuration
+        self._beat = time.monotonic()
+        self._reconciler = Reconciler(
+            self.client,
+            self.cache,
+            self.reader,
+            Recorder(self.client, FIELD_MANAGER, socket.gethostname()),
+            bundle=agent_bundle(),
+        )
+        self.metrics.watch(self)
+
+    def healthy(self) -> str | None:
+        """Return what is wrong with the process, or None."""
+        stale = time.monotonic() - self._beat
+        return f"the event loop has not turned for {stale:.0f} s" if stale > 30 else None
+
+    def ready(self) -> str | None:
+        """Return what the operator waits for, or None."""
+        return None if self._synced.is_set() else "the caches are not in step with the cluster yet"
+
+    async def synced(self) -> None:
+        """Wait until the caches are in step with the cluster."""
+        await self._synced.wait()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set.
+
+        Raises:
+            BaseExceptionGroup: Watching failed for good.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.client)
+            watching = asyncio.create_task(self._watch(stop), name="watch")
+            background = [
+                asyncio.create_task(self._heartbeat(), name="heartbeat"),
+                asyncio.create_task(self.reader.run(), name="agents"),
+                asyncio.create_task(self._resync(), name="resync"),
+            ]
+            tasks = [watching, *background]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                stop.set()
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Run kopf; it ends when `stop` is set, or when a watch stream breaks in a way that it cannot mend."""
+        registry = kopf.OperatorRegistry()
+        self.watcher.register(registry)
+
+        @kopf.on.startup(registry=registry)
+        async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+            self.watcher.configure(settings)
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            return await connection_info(self._configuration)
+
+        while not stop.is_set():
+            try:
+                await kopf.operator(
+                    registry=registry,
+                    clusterwide=not self.settings.namespaces,
+                    namespaces=self.settings.namespaces,
+                    standalone=True,
+                    stop_flag=stop,
+                )
+            except Exception as error:  # noqa: BLE001  # whatever it was: what was missed is found by the next list
+                logger.warning("watching broke off; starting again", extra={"error": str(error)})
+                await asyncio.sleep(1)
+            else:
+                stop.set()  # kopf has handled the signal
+
+    async def _resync(self) -> None:
+        """Bring the caches in step, start the workers, then look at everything again from time to time."""
+        await self._first_sync()
+        self._synced.set()
+        logger.info(
+            "in step with the cluster",
+            extra={"resources": self.cache.count(RESOURCE), "agent": agent_bundle().digest},
+        )
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.settings.workers):
+                group.create_task(self._work())
+            while True:
+                await asyncio.sleep(self.settings.resync_seconds)
+                try:
+                    await self.watcher.sweep(self.client, self._namespaces)
+                except ApiError as error:
+                    logger.warning("sweep failed", extra={"error": str(error)})
+                for key in self.cache.keys(RESOURCE):
+                    self.queue.add(key)
+
+    async def _first_sync(self) -> None:
+        """Wait until everything that is in the cluster is in the caches.
+
+        Otherwise the first reconciles would write what is there already, or take a child that was not listed yet for
+        a missing one.
+        """
+        while True:
+            try:
+                there = await self.watcher.sweep(self.client, self._namespaces)
+            except ApiError as error:
+                logger.warning("cannot list yet", extra={"error": str(error)})
+                await asyncio.sleep(1)
+                continue
+            deadline = time.monotonic() + _SYNC_PATIENCE
+            while time.monotonic() < deadline:
+                missing = (
+                    (kind, name)
+                    for kind, found in there.items()
+                    for namespace, name, revision in found
+                    if (self.cache.revision(kind, namespace, name) or 0) < revision
+                )
+                if next(missing, None) is None:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            try:
+                await self._reconcile(key)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        name = "/".join(key)
+        try:
+            with self.metrics.seconds.time():
+                await self._reconciler.reconcile(key)
+        except RetryLaterError as later:
+            delay = self.queue.retry(key, later.at_least)
+            self.metrics.reconciles.labels("retried").inc()
+            logger.info("to be tried again", extra={"resource": name, "cause": str(later), "seconds": round(delay, 1)})
+        except Exception:
+            self.queue.retry(key)
+            self.metrics.reconciles.labels("failed").inc()
+            logger.exception("reconcile failed", extra={"resource": name})
+        else:
+            self.queue.succeeded(key)
+            self.metrics.reconciles.labels("done").inc()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(1)
+
+    @property
+    def _namespaces(self) -> tuple[str | None, ...]:
+        return self.settings.namespaces or (None,)
+
+
+@asynccontextmanager
+async def running(operator: Operator) -> AsyncIterator[Operator]:
+    """Run an operator beside the block; used by tests and benches."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(operator.run(stop))
+    synced = asyncio.create_task(operator.synced())
+    try:
+        await asyncio.wait({task, synced}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield operator
+    finally:
+        synced.cancel()
+        stop.set()
+        await task

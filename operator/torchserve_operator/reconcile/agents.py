@@ -1,0 +1,157 @@
+"""Reads the agents: often while something is going on, seldom at rest, a bounded number at once."""
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from torchserve_operator.api.names import AGENT_PORT
+from torchserve_operator.kube.cache import Key
+from torchserve_operator.status.pods import Pod
+from torchserve_operator.status.report import Read, parse_report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Target:
+    key: Key
+    address: str
+    ready: bool
+    interval: float
+    due: float
+    read: Read
+
+
+class AgentReader:
+    """Keeps the last word of every agent.
+
+    Args:
+        enqueue: Called with the resource's key when an agent says something new.
+        unsettled: Seconds between reads of an unsettled resource's agents.
+        settled: Seconds between reads of a settled resource's agents.
+        concurrency: How many agents are read at once.
+        timeout: The most that one read may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        enqueue: Callable[[Key], None],
+        *,
+        unsettled: float = 5.0,
+        settled: float = 60.0,
+        concurrency: int = 32,
+        timeout: float = 3.0,
+    ) -> None:
+        self._enqueue = enqueue
+        self._unsettled = unsettled
+        self._settled = settled
+        self._concurrency = concurrency
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._targets: dict[str, _Target] = {}
+        self._pods: dict[Key, set[str]] = {}
+        self._heap: list[tuple[float, int, str]] = []
+        self._order = itertools.count()
+        self._wake = asyncio.Event()
+        self.reads = 0
+        self.failures = 0
+
+    def reads_of(self, key: Key) -> Mapping[str, Read]:
+        """Return the last read of each of a resource's pods, by uid."""
+        return {uid: self._targets[uid].read for uid in self._pods.get(key, ())}
+
+    def track(self, key: Key, pods: Iterable[Pod], *, settled: bool) -> None:
+        """Read exactly these pods of a resource from now on; one that is new or changed its readiness, at once."""
+        now = asyncio.get_running_loop().time()
+        interval = self._settled if settled else self._unsettled
+        wanted = {pod.uid: pod for pod in pods if pod.address and pod.running}
+        for uid in self._pods.get(key, set()) - wanted.keys():
+            self._targets.pop(uid, None)
+        if wanted:
+            self._pods[key] = set(wanted)
+        else:
+            self._pods.pop(key, None)
+        for uid, pod in wanted.items():
+            target = self._targets.get(uid)
+            if target is None:
+                self._targets[uid] = target = _Target(key, pod.address, pod.ready, interval, now, Read(None))
+                self._push(uid, target)
+                continue
+            if target.ready != pod.ready or target.due > now + interval:
+                target.due = now if target.ready != pod.ready else now + interval
+                self._push(uid, target)
+            target.address, target.ready, target.interval = pod.address, pod.ready, interval
+
+    def soon(self, key: Key, delay: float = 0.0) -> None:
+        """Read a resource's agents after `delay` seconds, whatever their turn."""
+        now = asyncio.get_running_loop().time()
+        for uid in self._pods.get(key, ()):
+            target = self._targets[uid]
+            if target.due > now + delay:
+                target.due = now + delay
+                self._push(uid, target)
+
+    async def run(self) -> None:
+        """Read for ever; cancel to stop."""
+        free = asyncio.Semaphore(self._concurrency)
+        connector = aiohttp.TCPConnector(limit=self._concurrency, force_close=True)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            while True:
+                uid = await self._next()
+                await free.acquire()
+                task = group.create_task(self._read(session, uid))
+                task.add_done_callback(lambda _: free.release())
+
+    async def _next(self) -> str:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            delay = None
+            while self._heap:
+                due, _, uid = self._heap[0]
+                target = self._targets.get(uid)
+                if target is None or target.due != due:  # gone, or moved to another time
+                    heapq.heappop(self._heap)
+                    continue
+                if due <= loop.time():
+                    heapq.heappop(self._heap)
+                    return uid
+                delay = due - loop.time()
+                break
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay)
+            except TimeoutError:
+                continue
+
+    async def _read(self, session: aiohttp.ClientSession, uid: str) -> None:
+        target = self._targets.get(uid)
+        if target is None:
+            return
+        host = f"[{target.address}]" if ":" in target.address else target.address
+        self.reads += 1
+        try:
+            async with session.get(f"http://{host}:{AGENT_PORT}/status") as response:
+                response.raise_for_status()
+                read = Read(parse_report(await response.json(content_type=None)))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+            self.failures += 1
+            failure = str(error) or type(error).__name__
+            read = replace(target.read, failure=failure, failures=target.read.failures + 1)
+        now = asyncio.get_running_loop().time()
+        news = read.report != target.read.report or min(read.failures, 3) != min(target.read.failures, 3)
+        target.read = read
+        target.due = now + target.interval
+        self._push(uid, target)
+        if news:
+            self._enqueue(target.key)
+
+    def _push(self, uid: str, target: _Target) -> None:
+        heapq.heappush(self._heap, (target.due, next(self._order), uid))
+        self._wake.set()
