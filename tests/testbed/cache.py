@@ -25,6 +25,13 @@ def root() -> Path:
     return path.resolve()
 
 
+def directory(name: str) -> Path:
+    """The directory ``name`` of the cache, made when missing."""
+    path = root() / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def content_key(parts: Iterable[str | bytes]) -> str:
     """The key of something made from ``parts``: their order and their borders count."""
     digest = hashlib.sha256()
@@ -35,12 +42,12 @@ def content_key(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()[:KEY_LENGTH]
 
 
-def tree_parts(directory: Path) -> Iterator[str | bytes]:
+def tree_parts(tree: Path) -> Iterator[str | bytes]:
     """What counts in a directory of sources: names, execute bits, contents; in a fixed order."""
-    for path in sorted(p for p in directory.rglob("*") if p.is_file() or p.is_symlink()):
+    for path in sorted(p for p in tree.rglob("*") if p.is_file() or p.is_symlink()):
         if "__pycache__" in path.parts:
             continue
-        yield str(path.relative_to(directory))
+        yield str(path.relative_to(tree))
         if path.is_symlink():
             yield f"-> {path.readlink()}"
         else:
@@ -51,9 +58,7 @@ def tree_parts(directory: Path) -> Iterator[str | bytes]:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the machine-wide lock ``name``: two runs never make the same thing at once, the second waits."""
-    directory = root() / "locks"
-    directory.mkdir(exist_ok=True)
-    with (directory / name.replace("/", "_")).open("w") as handle:
+    with (directory("locks") / name.replace("/", "_")).open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

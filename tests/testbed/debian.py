@@ -53,8 +53,7 @@ def _fetched(release: str, tag: str) -> None:
         lines = [f"FROM {upstream}"]
         if certificates:
             lines += [
-                "RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates"
-                " && rm -rf /var/lib/apt/lists/*",
+                "RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates",
                 f"COPY *.crt {HOST_CERTIFICATES}/",
                 "RUN update-ca-certificates",
                 *(f"ENV {name}={value}" for name, value in _environment().items()),
@@ -70,7 +69,7 @@ def _fetched(release: str, tag: str) -> None:
 def _made(release: str, tag: str, packages: Sequence[str]) -> None:
     certificates = _host_certificates()
     key = cache.content_key([RECIPE, release, *packages, *(path.read_bytes() for path in certificates)])
-    archive = cache.root() / "debian" / f"{release}-{key}.tar.gz"
+    archive = cache.directory("debian") / f"{release}-{key}.tar.gz"
     with cache.lock(f"image-{tag}"):
         if images.is_current(tag, key):
             return
@@ -94,7 +93,6 @@ def _debootstrap(release: str, packages: Sequence[str], archive: Path) -> None:
         )
     system.ensure_programs({"debootstrap": "debootstrap"})
     mirror = system.apt_mirror()
-    archive.parent.mkdir(parents=True, exist_ok=True)
     with (
         step(f"making a Debian {release} root file system with debootstrap"),
         tempfile.TemporaryDirectory(prefix=".root-", dir=archive.parent) as workplace,

@@ -36,6 +36,16 @@ def docker_pipe(arguments: Sequence[str | Path], source: Path) -> str:
     return done.stdout.decode(errors="replace").strip()
 
 
+def docker_into(arguments: Sequence[str | Path], target: Path) -> None:
+    """Run the docker client with its standard output into a file."""
+    with target.open("wb") as stream:
+        words = ["docker", *map(str, arguments)]
+        done = subprocess.run(words, env={**os.environ, **_ENV}, stdout=stream, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        tail = done.stderr[-3000:].decode(errors="replace").strip()
+        raise TestbedError(f"`{' '.join(words[:8])}` exited with {done.returncode}:\n{tail}")
+
+
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
     """``docker KIND inspect NAME`` for kind image, container, network or volume; None when there is none."""
     done = subprocess.run(["docker", kind, "inspect", name], capture_output=True, check=False)

@@ -4,9 +4,10 @@ An image carries the content key it was built from as a label; a build whose key
 """
 
 import fnmatch
-import io
+import hashlib
 import re
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -48,21 +49,21 @@ def build(
     if not (context / dockerfile).is_file():
         raise TestbedError(f"{context} has no {dockerfile}")
     engine.ensure()
-    archive = _archive(context, include or {})
     bases = sorted({*arguments.values(), *_literal_bases((context / dockerfile).read_text())})
     ids = {base: image_id(base) or "" for base in bases}
-    key = cache.content_key([archive, dockerfile, target or "", *_flat(arguments), *_flat(ids)])
-    with cache.lock(f"image-{tag}"):
-        if is_current(tag, key):
-            return image_id(tag) or ""
-        with step(f"building image {tag}"):
-            options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-            stage = ["--target", target] if target else []
-            labels = ["--label", f"{KEY_LABEL}={key}"]
-            with cache.publish(cache.root() / "contexts" / f"{key}.tar") as path:
-                path.write_bytes(archive)
-                engine.docker_pipe(["build", "-t", tag, "-f", dockerfile, *labels, *options, *stage, "-"], path)
-            (cache.root() / "contexts" / f"{key}.tar").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".context-", dir=cache.root()) as workplace:
+        archive = Path(workplace) / "context.tar"
+        _write_archive(archive, context, include or {})
+        with archive.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        key = cache.content_key([digest, dockerfile, target or "", *_flat(arguments), *_flat(ids)])
+        with cache.lock(f"image-{tag}"):
+            if not is_current(tag, key):
+                options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+                options += ["--target", target] if target else []
+                options += ["--label", f"{KEY_LABEL}={key}"]
+                with step(f"building image {tag}"):
+                    engine.docker_pipe(["build", "-t", tag, "-f", dockerfile, *options, "-"], archive)
     return image_id(tag) or ""
 
 
@@ -137,14 +138,13 @@ def _ignored(context: Path) -> list[str]:
     return patterns
 
 
-def _archive(context: Path, include: Mapping[str, Path]) -> bytes:
-    """The context as a tar that is the same for the same content: sorted, no times, no owners."""
+def _write_archive(target: Path, context: Path, include: Mapping[str, Path]) -> None:
+    """Write the context as a tar that is the same for the same content: sorted, no times, no owners."""
     patterns = _ignored(context)
     places = {name: path for name, path in _walk(context, "") if not _matches(name, patterns)}
     for name, path in include.items():
         places.update(_walk(path, name) if path.is_dir() else [(name, path)])
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(target, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, path in sorted(places.items()):
             info = archive.gettarinfo(str(path), arcname=name)
             info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
@@ -154,10 +154,8 @@ def _archive(context: Path, include: Mapping[str, Path]) -> bytes:
                     archive.addfile(info, source)
             else:
                 archive.addfile(info)
-    size = buffer.tell()
-    if size > 1 << 30:
-        say(f"the build context {context} has {size >> 20} MiB: does a .dockerignore miss something?")
-    return buffer.getvalue()
+    if target.stat().st_size > 1 << 30:
+        say(f"the build context {context} has {target.stat().st_size >> 20} MiB: does a .dockerignore miss something?")
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -64,12 +64,10 @@ def ensure() -> None:
         image = _image()
         with step(f"starting the image registry at {host()}"):
             remove()
-            storage = cache.root() / "registry"
-            storage.mkdir(exist_ok=True)
             engine.docker(
                 *("run", "-d", "--name", NAME, "--network", guard.NETWORK, "--restart", "unless-stopped"),
                 *("--label", f"{guard.CLUSTER}.testbed=registry"),
-                *("-p", f"{host()}:{port()}", "-v", f"{storage}:/var/lib/registry"),
+                *("-p", f"{host()}:{port()}", "-v", f"{cache.directory('registry')}:/var/lib/registry"),
                 *("-v", f"{HERE / 'config.yml'}:/etc/docker/registry/config.yml:ro"),
                 *("-e", f"REGISTRY_HTTP_ADDR=:{port()}", image),
             )

@@ -163,10 +163,8 @@ def _apt_sources() -> list[tuple[str, list[str]]]:
                 found.append((rest[0], rest[1:2]))
     for path in sorted((etc / "sources.list.d").glob("*.sources")):
         for stanza in path.read_text().split("\n\n"):
-            fields = dict(
-                (key.strip(), value.split())
-                for key, _, value in (line.partition(":") for line in stanza.splitlines() if not line.startswith("#"))
-            )
+            lines = [line for line in stanza.splitlines() if not line.startswith("#")]
+            fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines)}
             if "deb" in fields.get("Types", []):
                 found.extend((uri, fields.get("Suites", [])) for uri in fields.get("URIs", []))
     return found

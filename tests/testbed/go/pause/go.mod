@@ -1,0 +1,3 @@
+module torchserve-operator.dev/testbed/pause
+
+go 1.26.0
