@@ -95,14 +95,18 @@ def find_program(name: str, environment: Dict[str, str]) -> Optional[str]:
 
 
 def server_environment(environment: Dict[str, str], run: str, config_file: str) -> Dict[str, str]:
-    """The environment of the JVM and its workers: what the pod sets, and what is missing.
+    """The environment of the JVM and its workers: what pod and image set, and what is missing or cannot be.
 
     TS_CONFIG_FILE is set always: TorchServe lets it beat the command line, and an image may have one of its own.
     """
     complete = dict(environment)
     complete["TS_CONFIG_FILE"] = config_file
     logs = os.path.join(run, "logs")
-    missing = {"HOME": _home(run), "LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+    for name, folder in (("TEMP", "/tmp"), ("HOME", _home(run)), ("LOG_LOCATION", logs), ("METRICS_LOCATION", logs)):
+        # Images set these to directories of theirs (upstream: TEMP=/home/model-server/tmp), and the image is read-only.
+        if not os.access(complete.get(name, ""), os.W_OK):
+            complete[name] = folder
+    missing = {}
     if not _has_passwd_entry():
         # getpass.getuser(), which torch and others call for cache directories, fails without either.
         missing.update({"USER": "torchserve", "LOGNAME": "torchserve"})
