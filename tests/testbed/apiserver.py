@@ -86,7 +86,7 @@ class ApiServer:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl against this server and return its output; raises TestbedError with its words."""
-        command = [gotools.tool("kubectl"), "--kubeconfig", self.kubeconfig, *arguments]
+        command: list[str | Path] = [gotools.tool("kubectl"), "--kubeconfig", self.kubeconfig, *arguments]
         return system.run(command, stdin=stdin.encode() if stdin is not None else None, timeout=timeout)
 
     def outage(self) -> None:
@@ -187,7 +187,7 @@ class ApiServer:
 
     def _start(self, name: str, *arguments: str) -> None:
         # A test run that is killed must not leave servers behind: the kernel kills them with their parent.
-        command = ["setpriv", "--pdeathsig", "KILL", "--", self._programs[name], *arguments]
+        command = ["setpriv", "--pdeathsig", "KILL", "--", str(self._programs[name]), *arguments]
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from testbed import cluster, gotools, guard, registry
+from testbed import cluster, gotools, guard, lock, registry
 from testbed.errors import TestbedError
 from testbed.progress import say
 
@@ -20,6 +20,13 @@ def tools(names: tuple[str, ...]) -> None:
     """Build the pinned programs (all of them, or those NAMES) and print their paths."""
     for name, path in gotools.tools(names or gotools.PROGRAMS).items():
         click.echo(f"{name}\t{path}")
+
+
+@main.command("lock")
+@click.option("--upgrade", is_flag=True, help="Take the newest versions that pyproject.toml allows.")
+def lock_requirements(upgrade: bool) -> None:
+    """Write requirements/*.txt from pyproject.toml: versions and hashes, no addresses."""
+    lock.lock(upgrade=upgrade)
 
 
 @main.group("cluster")

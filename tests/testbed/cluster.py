@@ -48,7 +48,8 @@ class Cluster:
             TestbedError: kubectl failed, or the kubeconfig no longer is this cluster's.
         """
         guard.own_kubeconfig(self.kubeconfig)
-        command = [gotools.tool("kubectl"), "--kubeconfig", self.kubeconfig, "--context", self.context, *arguments]
+        program = str(gotools.tool("kubectl"))
+        command = [program, "--kubeconfig", str(self.kubeconfig), "--context", self.context, *arguments]
         return system.run(command, stdin=stdin.encode() if stdin is not None else None, timeout=timeout)
 
 
@@ -158,8 +159,8 @@ def _create(image: str, workers: int) -> None:
         _delete()
         for old in (_state() / "audit").iterdir():
             old.unlink()
-        words = ["create", "cluster", "--config", _state() / "kind.yaml", "--image", image]
-        _kind(*words, "--kubeconfig", kubeconfig(), "--wait", "0s")
+        config = _state() / "kind.yaml"
+        _kind("create", "cluster", "--config", config, "--image", image, "--kubeconfig", kubeconfig(), "--wait", "0s")
     with step("waiting for nodes and system pods"):
         _keep_names_inside()
         _wait_ready(workers, timeout=_READY_TIMEOUT)

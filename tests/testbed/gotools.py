@@ -26,19 +26,21 @@ CONTAINERD = "v2.4.2"
 # What the go.mod files pin; test_gotools checks that the two agree.
 
 _STRIP = "-s -w"
-_KUBERNETES_LDFLAGS = " ".join([
-    _STRIP,
-    *(
-        f"-X {package}.{name}={value}"
-        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-        for name, value in {
-            "gitVersion": KUBERNETES,
-            "gitMajor": KUBERNETES[1:].split(".")[0],
-            "gitMinor": KUBERNETES.split(".")[1],
-            "gitTreeState": "clean",
-        }.items()
-    ),
-])
+_KUBERNETES_LDFLAGS = " ".join(
+    [
+        _STRIP,
+        *(
+            f"-X {package}.{name}={value}"
+            for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+            for name, value in {
+                "gitVersion": KUBERNETES,
+                "gitMajor": "1",
+                "gitMinor": "36",
+                "gitTreeState": "clean",
+            }.items()
+        ),
+    ]
+)
 
 
 @dataclass(frozen=True)

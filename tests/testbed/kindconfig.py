@@ -27,7 +27,6 @@ def render(*, workers: int, state: Path, audit_policy: Path, local: bool, cgroup
     policy = {"hostPath": str(audit_policy), "containerPath": _POLICY_ON_NODE, "readOnly": True}
     logs = {"hostPath": str(state / "audit"), "containerPath": _LOGS_ON_NODE}
     control_plane = {"role": "control-plane", "extraMounts": [certs, policy, logs]}
-    worker = {"role": "worker", "extraMounts": [certs]}
     patches = [_api_server_patch(local=local)]
     if cgroup_v1:
         patches.append({"kind": "KubeletConfiguration", "failCgroupV1": False})
@@ -42,9 +41,9 @@ def render(*, workers: int, state: Path, audit_policy: Path, local: bool, cgroup
             "kubeProxyMode": "nftables",
         },
         "kubeadmConfigPatches": [yaml.safe_dump(patch, sort_keys=False) for patch in patches],
-        "nodes": [control_plane, *[worker] * workers],
+        "nodes": [control_plane, *({"role": "worker", "extraMounts": [certs]} for _ in range(workers))],
     }
-    return str(yaml.dump(config, Dumper=_PlainDumper, sort_keys=False))
+    return yaml.safe_dump(config, sort_keys=False)
 
 
 def _api_server_patch(*, local: bool) -> dict[str, Any]:
@@ -67,10 +66,3 @@ def _api_server_patch(*, local: bool) -> dict[str, Any]:
             "extraVolumes": volumes,
         },
     }
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """No anchors: kind's parser takes them, people do not."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -68,16 +68,20 @@ def ensure_local() -> str:
     """Make the node image when it is missing or not of this content; return its tag."""
     engine.ensure()
     programs = gotools.tools([*_IN_USR_LOCAL_BIN, *_IN_USR_BIN, *_IMAGES])
-    key = cache.content_key([
-        # a program's path has its content key; this module says what is put where
-        *(str(path.relative_to(cache.root())) if path.is_relative_to(cache.root()) else str(path.stat())
-          for _, path in sorted(programs.items())),
-        *PACKAGES,
-        debian.RECIPE,
-        Path(__file__).read_bytes(),
-        Path(ociarchive.__file__).read_bytes(),
-        *cache.tree_parts(SOURCES),
-    ])
+    key = cache.content_key(
+        [
+            # a program's path has its content key; this module says what is put where
+            *(
+                str(path.relative_to(cache.root())) if path.is_relative_to(cache.root()) else str(path.stat())
+                for _, path in sorted(programs.items())
+            ),
+            *PACKAGES,
+            debian.RECIPE,
+            Path(__file__).read_bytes(),
+            Path(ociarchive.__file__).read_bytes(),
+            *cache.tree_parts(SOURCES),
+        ]
+    )
     with cache.lock("node-image"):
         if not images.is_current(LOCAL, key):
             with step(f"making the node image {LOCAL}"):
