@@ -17,6 +17,9 @@ _SHAPE: Final = re.compile(
 PATTERN: Final = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]{1,3}))?$"
 """What a non-negative quantity looks like, for the CRD's schema."""
 
+_GREATEST: Final = 2**63 - 1
+"""The API server caps a quantity here: ``8Ei`` comes back as this number."""
+
 
 def parse_quantity(text: str | float) -> Decimal:
     """Return the quantity's value in its base unit (CPUs, bytes).
@@ -38,26 +41,28 @@ def parse_quantity(text: str | float) -> Decimal:
 def canonical_quantity(text: str | float) -> str:
     """Return the quantity as the API server writes it: ``1000m`` as ``1``, ``1024Mi`` as ``1Gi``, ``0.5`` as ``500m``.
 
-    The suffix's family (binary, decimal, exponent) is kept; below a nano unit the value is rounded up.
+    The suffix's family (binary, decimal, exponent) is kept. As in a pod's resources, a part below a thousandth is
+    rounded up, and nothing is greater than 2^63-1.
 
     Raises:
         ValueError: The text is no quantity.
     """
     value = parse_quantity(text)
+    if value > _GREATEST:
+        return str(_GREATEST)
     suffix = _SHAPE.fullmatch(str(text))["suffix"] or ""  # type: ignore[index]  # parse_quantity has matched it
-    if suffix in _BINARY and abs(value) >= 1024 and value == value.to_integral_value():
-        whole, unit = int(value), ""
+    if suffix in _BINARY and abs(value) >= 1024:
+        whole, unit = int(value.to_integral_value(rounding=ROUND_CEILING)), ""
         for name in _BINARY:
             if whole % 1024:
                 break
             whole, unit = whole // 1024, name
         return f"{whole}{unit}"
-    if value == 0:
+    amount, exponent = int(value.scaleb(3).to_integral_value(rounding=ROUND_CEILING)), -3
+    if amount == 0:
         return "0"
-    nanos = int(value.scaleb(9).to_integral_value(rounding=ROUND_CEILING))
-    exponent = -9
-    while nanos % 1000 == 0 and exponent < 18:
-        nanos, exponent = nanos // 1000, exponent + 3
+    while amount % 1000 == 0 and exponent < 18:
+        amount, exponent = amount // 1000, exponent + 3
     if suffix[:1] in {"e", "E"} and len(suffix) > 1:
-        return f"{nanos}e{exponent}" if exponent else str(nanos)
-    return str(nanos) + next(name for name, power in _DECIMAL.items() if power == exponent)
+        return f"{amount}e{exponent}" if exponent else str(amount)
+    return str(amount) + next(name for name, power in _DECIMAL.items() if power == exponent)

@@ -99,7 +99,7 @@ class ServerSpec(Model):
 
     rules: ClassVar = (
         Rule(
-            "!self.modelStore.contains('/../') && !self.modelStore.endsWith('/..')",
+            "!has(self.modelStore) || !self.modelStore.split('/').exists(part, part == '..')",
             "modelStore must not contain ..",
             lambda m: ".." not in m.model_store.split("/"),
             field="modelStore",
