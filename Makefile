@@ -33,8 +33,8 @@ test-api: $(READY) $(JAR) ## Against a real kube-apiserver and etcd, started on 
 	$(PYTEST) tests/api $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: cluster ## Against the kind cluster: real TorchServe, real rollouts
-	$(PYTEST) tests/cluster $(ARGS)
+test-cluster: cluster ## The images, and the kind cluster: real TorchServe, real rollouts
+	$(PYTEST) tests/images tests/cluster $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Formatting, lint rules, types, import layers
