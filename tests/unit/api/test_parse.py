@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from torchserve_operator.api.errors import InvalidResourceError
 from torchserve_operator.api.parse import parse_resource, parse_spec
 
+NO_LABEL = (
+    'metadata.name: "2digits": a TorchServeModel\'s name is a DNS label that starts with a letter '
+    "(a-z, 0-9 and -), because it names a Service"
+)
+
 
 def errors_of(spec: object) -> list[str]:
     with pytest.raises(InvalidResourceError) as raised:
@@ -34,8 +39,7 @@ def test_every_error_of_a_resource_is_reported_at_once() -> None:
         'apiVersion: is "torchserve-operator.dev/v1", expected torchserve-operator.dev/v1alpha1',
         'kind: is "TorchserveModel", expected TorchServeModel',
         'specs: is not a field; did you mean "spec"?',
-        'metadata.name: "2digits": a TorchServeModel\'s name is a DNS label that starts with a letter (a-z, 0-9 and -), '
-        "because it names a Service",
+        NO_LABEL,
         "spec.models[0].path: path must not contain ..",
         "spec.models[0].minWorkers: minWorkers must not be greater than maxWorkers",
         "spec.replicas: is -1; the least is 0",

@@ -53,10 +53,10 @@ def test_documents_before_a_broken_one_are_read() -> None:
 
 
 def test_a_merged_mapping_gives_way_to_the_own_keys() -> None:
-    assert read("base: &b {x: 1, y: 1}\nit: {<<: *b, y: 2}\nboth: {<<: [{z: 1}, *b, {z: 2}]}") == {
-        "base": {"x": 1, "y": 1},
-        "it": {"x": 1, "y": 2},
-        "both": {"z": 1, "x": 1, "y": 1},
+    assert read("base: &b {x: 1, v: 1}\nit: {<<: *b, v: 2}\nboth: {<<: [{z: 1}, *b, {z: 2}]}") == {
+        "base": {"x": 1, "v": 1},
+        "it": {"x": 1, "v": 2},
+        "both": {"z": 1, "x": 1, "v": 1},
     }
 
 
