@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
-from torchserve_operator.agent.bundle import agent_bundle
+from torchserve_operator.agent.bundle import AgentBundle, agent_bundle
 from torchserve_operator.api.names import FIELD_MANAGER
 from torchserve_operator.app.metrics import Metrics
 from torchserve_operator.app.settings import Settings
@@ -37,10 +37,12 @@ class Operator:
     Args:
         settings: How it works.
         configuration: The API server.
+        bundle: The agent that new pods are started with; this package's own where absent.
     """
 
-    def __init__(self, settings: Settings, configuration: Configuration) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration, bundle: AgentBundle | None = None) -> None:
         self.settings = settings
+        self._bundle = bundle or agent_bundle()
         self.metrics = Metrics()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.cache = Cache(owner_of, PROJECTIONS)
@@ -61,7 +63,7 @@ class Operator:
             self.cache,
             self.reader,
             Recorder(self.client, FIELD_MANAGER, socket.gethostname()),
-            bundle=agent_bundle(),
+            bundle=self._bundle,
         )
         self.metrics.watch(self)
 
@@ -86,13 +88,16 @@ class Operator:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.client)
-            watching = asyncio.create_task(self._watch(stop), name="watch")
+            # kopf takes every task that appears after its own start for one of its own, and waits 5 s for each when it
+            # stops: ours are all there before it starts, and none makes lasting tasks of its own.
             background = [
                 asyncio.create_task(self._heartbeat(), name="heartbeat"),
-                asyncio.create_task(self.reader.run(), name="agents"),
                 asyncio.create_task(self._resync(), name="resync"),
+                *(asyncio.create_task(self.reader.run(), name="agents") for _ in range(self.reader.concurrency)),
+                *(asyncio.create_task(self._work(), name="worker") for _ in range(self.settings.workers)),
             ]
-            tasks = [watching, *background]
+            await asyncio.sleep(0)
+            tasks = [asyncio.create_task(self._watch(stop), name="watch"), *background]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -132,24 +137,21 @@ class Operator:
                 stop.set()  # kopf has handled the signal
 
     async def _resync(self) -> None:
-        """Bring the caches in step, start the workers, then look at everything again from time to time."""
+        """Bring the caches in step, let the workers begin, then look at everything again from time to time."""
         await self._first_sync()
         self._synced.set()
         logger.info(
             "in step with the cluster",
-            extra={"resources": self.cache.count(RESOURCE), "agent": agent_bundle().digest},
+            extra={"resources": self.cache.count(RESOURCE), "agent": self._bundle.digest[:12]},
         )
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.settings.workers):
-                group.create_task(self._work())
-            while True:
-                await asyncio.sleep(self.settings.resync_seconds)
-                try:
-                    await self.watcher.sweep(self.client, self._namespaces)
-                except ApiError as error:
-                    logger.warning("sweep failed", extra={"error": str(error)})
-                for key in self.cache.keys(RESOURCE):
-                    self.queue.add(key)
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            try:
+                await self.watcher.sweep(self.client, self._namespaces)
+            except ApiError as error:
+                logger.warning("sweep failed", extra={"error": str(error)})
+            for key in self.cache.keys(RESOURCE):
+                self.queue.add(key)
 
     async def _first_sync(self) -> None:
         """Wait until everything that is in the cluster is in the caches.
@@ -177,6 +179,7 @@ class Operator:
                 await asyncio.sleep(0.05)
 
     async def _work(self) -> None:
+        await self._synced.wait()
         while True:
             key = await self.queue.take()
             try:

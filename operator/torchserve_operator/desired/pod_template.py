@@ -69,7 +69,6 @@ def pod_template(
             "securityContext": _pod_security(pod),
             "nodeSelector": dict(pod.node_selector),
             "tolerations": [_dump(item) for item in pod.tolerations],
-            "affinity": pod.affinity,
             "topologySpreadConstraints": [
                 {**_dump(item), "labelSelector": {"matchLabels": selector(name)}, "maxSkew": item.max_skew}
                 | {"whenUnsatisfiable": item.when_unsatisfiable}
@@ -98,6 +97,8 @@ def pod_template(
         },
     }
     template = pruned(template)
+    if pod.affinity is not None:
+        template["spec"]["affinity"] = pod.affinity  # as it is: an empty list may mean something, or be an error
     template["metadata"]["labels"][LABEL_REVISION] = digest(template)
     return template
 

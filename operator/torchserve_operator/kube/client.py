@@ -5,6 +5,7 @@ pooling stay the client's.
 """
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -58,7 +59,10 @@ async def load_configuration(context: str | None = None) -> Configuration:
     try:
         kubernetes_config.load_incluster_config(configuration)
     except ConfigException:
-        await kubernetes_config.load_kube_config(context=context, client_configuration=configuration)
+        # the client reads the variable when it is imported; we, when it is used
+        await kubernetes_config.load_kube_config(
+            config_file=os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration
+        )
     configuration.retries = 0
     configuration.connection_pool_maxsize = 64
     return configuration

@@ -1,6 +1,7 @@
 """Reads the agents: often while something is going on, seldom at rest, a bounded number at once."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -50,13 +51,14 @@ class AgentReader:
         self._enqueue = enqueue
         self._unsettled = unsettled
         self._settled = settled
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._targets: dict[str, _Target] = {}
         self._pods: dict[Key, set[str]] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
         self.reads = 0
         self.failures = 0
 
@@ -96,39 +98,32 @@ class AgentReader:
                 self._push(uid, target)
 
     async def run(self) -> None:
-        """Read for ever; cancel to stop."""
-        free = asyncio.Semaphore(self._concurrency)
-        connector = aiohttp.TCPConnector(limit=self._concurrency, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        """Read for ever, one agent at a time; run `concurrency` of these, cancel them to stop."""
+        connector = aiohttp.TCPConnector(limit=1, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
             while True:
-                uid = await self._next()
-                await free.acquire()
-                task = group.create_task(self._read(session, uid))
-                task.add_done_callback(lambda _: free.release())
+                async with self._turn:
+                    uid = await self._next()
+                await self._read(session, uid)
 
     async def _next(self) -> str:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            delay = None
+            due = None
             while self._heap:
                 due, _, uid = self._heap[0]
                 target = self._targets.get(uid)
-                if target is None or target.due != due:  # gone, or moved to another time
-                    heapq.heappop(self._heap)
-                    continue
-                if due <= loop.time():
-                    heapq.heappop(self._heap)
-                    return uid
-                delay = due - loop.time()
-                break
-            try:
-                await asyncio.wait_for(self._wake.wait(), delay)
-            except TimeoutError:
-                continue
+                if target is not None and target.due == due:
+                    break
+                heapq.heappop(self._heap)  # gone, or moved to another time
+                due = None
+            if due is not None and due <= loop.time():
+                heapq.heappop(self._heap)
+                return uid
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
 
     async def _read(self, session: aiohttp.ClientSession, uid: str) -> None:
         target = self._targets.get(uid)

@@ -200,7 +200,7 @@ class Reconciler:
             resource=resource,
             spec=spec,
             errors=errors,
-            bounds={} if spec is None else {name: low for name, (low, _) in size(spec).workers.items()},
+            bounds={} if spec is None else {name: bounds.minimum for name, bounds in size(spec).workers.items()},
             revision=wanted.revision if wanted is not None else None,
             rolled_out=wanted is not None and live_revision == wanted.revision,
             deployment=None if deployment is None else deployment["status"],
