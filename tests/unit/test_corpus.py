@@ -38,6 +38,21 @@ def test_the_good_corpus_uses_every_field() -> None:
     assert declared - used == set()
 
 
+def test_the_bad_corpus_breaks_every_rule() -> None:
+    expected = [case.expect for case in bad_cases()]
+    messages = {rule["message"] for rule in _rules(SCHEMA) if not rule["rule"].startswith("self.all(key")}
+    assert {message for message in messages if not any(part in message for part in expected)} == set()
+
+
+def _rules(schema: Any) -> Iterator[dict[str, str]]:
+    """Yield every CEL rule of a schema."""
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        if key == "x-kubernetes-validations":
+            yield from value
+        else:
+            yield from _rules(value)
+
+
 def _paths(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
     """Yield the paths of the declared fields that a value sets."""
     if isinstance(value, dict):
