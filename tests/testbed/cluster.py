@@ -4,8 +4,8 @@ The same cluster comes out of both ways: kind, one control plane and two workers
 enforced, an audit log on this machine, a registry beside it, no way out of it.
 """
 
+import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,6 @@ WORKERS = 2
 HERE = Path(__file__).parent
 _READY_TIMEOUT = 180
 """Seconds for nodes and system pods; seen: 30."""
-
-_COREDNS_FORWARD = re.compile(r"forward \. /etc/resolv\.conf \{\s+max_concurrent 1000\s+\}")
-_COREDNS_NOTHING = "template ANY ANY . {\n          rcode NXDOMAIN\n        }"
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,7 @@ def _write_config(workers: int, *, local: bool) -> str:
     cgroup_v1 = engine.docker("info", "--format", "{{.CgroupVersion}}") == "1"
     config = kindconfig.render(workers=workers, state=state, audit_policy=policy, local=local, cgroup_v1=cgroup_v1)
     (state / "kind.yaml").write_text(config)
-    return config + policy.read_text()
+    return config + policy.read_text() + (HERE / "cluster_files" / "Corefile").read_text()
 
 
 def _create(image: str, workers: int) -> None:
@@ -210,13 +207,10 @@ def _record(key: str) -> str:
 
 
 def _keep_names_inside() -> None:
-    """CoreDNS answers NXDOMAIN for what is not the cluster's, at once, instead of asking this machine's resolver."""
+    """Give CoreDNS a configuration that asks nobody outside, in place of kubeadm's."""
     cluster = _own()
-    found = cluster.kubectl("-n", "kube-system", "get", "configmap", "coredns", "-o", "yaml")
-    changed, times = _COREDNS_FORWARD.subn(_COREDNS_NOTHING, found)
-    if times != 1:
-        raise TestbedError(f"CoreDNS's configuration is not what kubeadm used to write:\n{found}")
-    cluster.kubectl("replace", "-f", "-", stdin=changed)
+    patch = json.dumps({"data": {"Corefile": (HERE / "cluster_files" / "Corefile").read_text()}})
+    cluster.kubectl("-n", "kube-system", "patch", "configmap", "coredns", "--type=merge", "--patch", patch)
     cluster.kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns")
 
 
