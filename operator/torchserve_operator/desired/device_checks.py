@@ -6,6 +6,7 @@ TorchServe serves on the CPU, silently, when a GPU is missing, and ignores a dev
 from collections.abc import Iterator
 
 from torchserve_operator.api.errors import FieldError
+from torchserve_operator.api.explain import path_of
 from torchserve_operator.api.models import ModelSpec
 from torchserve_operator.api.spec import TorchServeModelSpec
 from torchserve_operator.desired.gpus import Gpus, gpus_of
@@ -24,7 +25,7 @@ def device_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
         )
     if gpus.count and all(model.device_type == "cpu" for model in spec.models):
         yield FieldError(
-            f"spec.resources.limits[{gpus.names[0]}]",
+            path_of(("resources", "limits", gpus.names[0])),
             f"asks for {_count(gpus.count)}, and every model has deviceType cpu; drop the GPU or the deviceType",
         )
     for index, model in enumerate(spec.models):
@@ -32,7 +33,7 @@ def device_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
 
 
 def _kinds(gpus: Gpus) -> Iterator[FieldError]:
-    path = f"spec.resources.limits[{gpus.names[-1]}]" if gpus.names else ""
+    path = path_of(("resources", "limits", *gpus.names[-1:]))
     if len(gpus.names) > 1:
         yield FieldError(path, f"a pod takes one kind of GPU, not {' and '.join(gpus.names)}; keep one")
     elif gpus.slices > 1:

@@ -49,7 +49,7 @@ def jvm_errors(spec: TorchServeModelSpec, sizing: Sizing) -> Iterator[FieldError
 def _heap(spec: TorchServeModelSpec, sizing: Sizing) -> Iterator[FieldError]:
     heap, limit = sizing.heap_bytes, sizing.memory_limit_bytes
     given = spec.server.heap_size
-    path = "spec.resources.limits[memory]" if given is None else "spec.server.heapSize"
+    path = "spec.resources.limits.memory" if given is None else "spec.server.heapSize"
     shown = f"the JVM's heap of {_size(heap)}" if given is None else f"the heap, {given},"
     if heap < HEAP_LEAST:
         yield FieldError(path, f"is {given}; TorchServe's frontend needs at least {_size(HEAP_LEAST)}")

@@ -29,7 +29,8 @@ _ACCESS_FILTER: Final = (
     # the kubelet's probe, while it succeeds: a failing one is news
     r'.*"GET /ping HTTP/[0-9.]+" 200 .*'
     # the agent, and whoever else is in the pod; a `kubectl port-forward` to the management API is
-    r'|/(127\.0\.0\.1|\[?0:0:0:0:0:0:0:1(%[^\]]*)?\]?):[0-9]+ "[A-Z]+ /(models|metrics|torchserve-operator)([/?].*)? HTTP/.*'
+    r"|/(127\.0\.0\.1|\[?0:0:0:0:0:0:0:1(%[^\]]*)?\]?):[0-9]+ "
+    r'"[A-Z]+ /(models|metrics|torchserve-operator)([/?].*)? HTTP/.*'
 )
 """Access log messages that nobody wants: `/ADDRESS:PORT "METHOD URI PROTOCOL" STATUS MILLISECONDS`."""
 

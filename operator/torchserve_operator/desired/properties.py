@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from torchserve_operator.api.errors import FieldError, did_you_mean
+from torchserve_operator.api.explain import path_of
 from torchserve_operator.api.spec import TorchServeModelSpec
 
 
@@ -199,7 +200,7 @@ _VARIABLE_IN_VALUE: Final = re.compile(r"\$\$([^$]+[^$])\$\$")
 def property_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
     """Yield what is wrong with `server.properties`: each key by name, by who sets it, and by its value's type."""
     for key, value in spec.server.properties.items():
-        path = f"spec.server.properties.{key}"
+        path = path_of(("server", "properties", key))
         found = PROPERTIES.get(key)
         if found is None:
             yield FieldError(path, _unknown(key))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from torchserve_operator.api.errors import FieldError, did_you_mean
+from torchserve_operator.api.explain import path_of
 from torchserve_operator.api.quantity import parse_quantity
 from torchserve_operator.api.spec import TorchServeModelSpec
 
@@ -22,12 +23,14 @@ def resource_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
         for name, text in resources.items():
             message = _wrong_name(name) or _wrong_amount(name, text)
             if message is not None:
-                yield FieldError(f"spec.resources.{field}[{name}]", message)
+                yield FieldError(path_of(("resources", field, name)), message)
     for name, text in requests.items():
-        path, limit = f"spec.resources.requests[{name}]", limits.get(name)
+        path, limit = path_of(("resources", "requests", name)), limits.get(name)
         if limit is None:
             if not _divisible(name):
-                yield FieldError(path, f"{name} is given in limits: set spec.resources.limits[{name}] to {text}")
+                yield FieldError(
+                    path, f"{name} is given in limits: set {path_of(('resources', 'limits', name))} to {text}"
+                )
         elif not _divisible(name) and parse_quantity(text) != parse_quantity(limit):
             yield FieldError(path, f"is {text} and its limit is {limit}; {name} cannot be shared, so both are the same")
         elif parse_quantity(text) > parse_quantity(limit):

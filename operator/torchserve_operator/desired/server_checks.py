@@ -26,7 +26,7 @@ def server_errors(spec: TorchServeModelSpec, sizing: Sizing) -> Iterator[FieldEr
             if threads > most:
                 yield FieldError(
                     f"spec.server.{field}",
-                    f"is {threads}, on {sizing.cpus.normalize():f} CPUs; these threads never wait, so the most is {most}",
+                    f"is {threads}, on {sizing.cpus:f} CPUs; these threads never block, so the most is {most}",
                 )
     if server.cors is not None:
         yield from _origin(server.cors.allowed_origin, spec)

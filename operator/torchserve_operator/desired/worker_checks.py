@@ -23,6 +23,6 @@ def worker_errors(spec: TorchServeModelSpec, sizing: Sizing) -> Iterator[FieldEr
             yield FieldError(
                 "spec.server.jobQueueSize",
                 f"is {queue}, less than the batches of all workers of {path} ({model.name}) hold: batchSize {batch} "
-                f"× maxWorkers {bounds.maximum} = {batch * bounds.maximum}; a full queue answers 503 while workers "
+                f"x maxWorkers {bounds.maximum} = {batch * bounds.maximum}; a full queue answers 503 while workers "
                 f"wait for a batch: set at least {batch * bounds.maximum}",
             )
