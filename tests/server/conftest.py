@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Served, Setup, serve
-from testbed import project_images
+from serving import Served, Setup, Start, serve
 
-Start = Callable[[Setup], Served]
+from testbed import project_images
 
 
 def _image(variable: str, tag: str) -> str:

@@ -223,7 +223,9 @@ class Served:
 
     def wait_exit(self, timeout: float = 60) -> int:
         """The exit code, once it has ended."""
-        done = subprocess.run(["docker", "wait", self.name], capture_output=True, text=True, timeout=timeout, check=True)
+        done = subprocess.run(
+            ["docker", "wait", self.name], capture_output=True, text=True, timeout=timeout, check=True
+        )
         return int(done.stdout)
 
     def running(self) -> bool:
@@ -240,6 +242,10 @@ class Served:
         return json.loads((self.folder / "termination-log").read_text(encoding="utf-8"))
 
 
+Start = Callable[[Setup], Served]
+"""The `start` fixture: a container that ends with the test."""
+
+
 @contextlib.contextmanager
 def serve(setup: Setup, folder: Path) -> Iterator[Served]:
     """Starts a container and removes it afterwards."""
@@ -251,7 +257,11 @@ def serve(setup: Setup, folder: Path) -> Iterator[Served]:
     name = f"tso-server-test-{uuid.uuid4().hex[:12]}"
     line = ["run", "--detach", "--name", name, "--label", "torchserve-operator-test=server"]
     line += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", setup.user]
-    line += [part for path in ("/tmp", "/run/torchserve", "/home/torchserve") for part in ("--tmpfs", f"{path}:exec,mode=1777")]
+    line += [
+        part
+        for path in ("/tmp", "/run/torchserve", "/home/torchserve")
+        for part in ("--tmpfs", f"{path}:exec,mode=1777")
+    ]
     line += ["--volume", f"{store}:{STORE}:ro", "--volume", f"{folder}/termination-log:/dev/termination-log"]
     for mount in ("agent", "server", "policy", *(("tls",) if setup.tls else ())):
         line += ["--volume", f"{folder}/{mount}:{AGENT}/{mount}:ro"]

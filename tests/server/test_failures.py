@@ -9,8 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from serving import HANDLER, STORE, Served, Setup, model, write_model
+from serving import HANDLER, STORE, Served, Setup, Start, model, write_model
+
+REMEDY = "chmod -R a+rX the model store in the image"
 
 
 def error_of(server: Served, timeout: float = 60) -> tuple[str, str]:
@@ -36,6 +37,21 @@ def test_a_handler_that_cannot_import_at_its_top_is_told_by_the_missing_package(
         write_model(Path(store) / "net", handler="import no_such_package\n" + HANDLER)
         server = start(Setup(runtime, store=Path(store)))
         assert error_of(server) == ("LoadFailed", "ModuleNotFoundError: No module named 'no_such_package'")
+
+
+def test_a_model_that_loads_longer_than_it_may_is_told(runtime: str, start: Start) -> None:
+    server = start(Setup(runtime, models=[model(loadSeconds=60, settings={"startupTimeout": 2})]))
+    assert error_of(server) == ("LoadFailed", "Backend worker did not respond in given time")
+
+
+def test_a_manifest_that_torchserve_refuses_is_told_by_its_own_words(runtime: str, start: Start) -> None:
+    with tempfile.TemporaryDirectory() as store:
+        Path(store).chmod(0o755)
+        write_model(Path(store) / "net")
+        manifest = Path(store) / "net" / "MAR-INF" / "MANIFEST.json"
+        manifest.write_text(manifest.read_text().replace('"python"', '"perl"'))
+        server = start(Setup(runtime, store=Path(store)))
+        assert error_of(server) == ("LoadFailed", "Runtime is not defined or invalid.")
 
 
 def test_an_exception_of_a_request_stays_out_of_the_status(runtime: str, start: Start) -> None:
@@ -74,9 +90,18 @@ def test_files_that_the_user_cannot_read_are_named_with_their_mode(runtime: str,
         server = start(Setup(runtime, store=Path(store)))
         assert error_of(server) == (
             "ArchiveBroken",
-            f"{STORE}/net/model.safetensors is not readable by user 1000 (mode 0600, owner 0:0): "
-            "chmod -R a+rX the model store in the image",
+            f"{STORE}/net/model.safetensors is not readable by user 1000 (mode 0600, owner 0:0): {REMEDY}",
         )
+
+
+def test_a_model_store_that_the_user_cannot_reach_is_named_with_the_mode_that_is_in_the_way(
+    legacy: str, start: Start
+) -> None:
+    server = start(Setup(legacy, user="4321:0"))  # upstream's home directory is closed to all but its own user
+    assert error_of(server) == (
+        "ArchiveBroken",
+        f"/home/model-server is not readable by user 4321 (mode 0750, owner 1000:1000): {REMEDY}",
+    )
 
 
 @pytest.mark.parametrize("when", ["loading", "serving"])
@@ -87,7 +112,9 @@ def test_a_worker_killed_for_memory_is_told_with_the_limit(runtime: str, start: 
         server.wait_ready()
         assert server.predict({"megabytes": 2000}).status >= 500
     status = server.wait(lambda status: (status["models"][0]["error"] or {}).get("reason") == "OutOfMemory")
-    assert status["models"][0]["error"]["message"] == "a worker was killed: out of memory, the container's limit is 1000Mi"
+    assert (
+        status["models"][0]["error"]["message"] == "a worker was killed: out of memory, the container's limit is 1000Mi"
+    )
     assert status["memory"]["oomKills"] >= 1
     assert status["memory"]["limitBytes"] == 1000 << 20
     if when == "serving":
@@ -134,14 +161,20 @@ def test_a_torchserve_that_the_classes_do_not_fit_runs_without_them_and_says_so(
 
 def _jar_that_does_not_fit() -> bytes:
     """A GracefulMain that ends as the real one does with a TorchServe that lacks what it needs."""
-    source = "package dev.torchserve_operator; class GracefulMain { public static void main(String[] a) { System.exit(87); } }"
+    source = (
+        "package dev.torchserve_operator;"
+        "class GracefulMain { public static void main(String[] a) { System.exit(87); } }"
+    )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "GracefulMain.java").write_text(source, encoding="utf-8")
         javac = shutil.which("javac")
         assert javac, "javac is needed: apt-get install openjdk-17-jdk-headless"
         subprocess.run([javac, "--release", "11", "-d", folder, f"{folder}/GracefulMain.java"], check=True)
         with zipfile.ZipFile(Path(folder) / "x.jar", "w") as jar:
-            jar.write(Path(folder) / "dev/torchserve_operator/GracefulMain.class", "dev/torchserve_operator/GracefulMain.class")
+            jar.write(
+                Path(folder) / "dev/torchserve_operator/GracefulMain.class",
+                "dev/torchserve_operator/GracefulMain.class",
+            )
         return (Path(folder) / "x.jar").read_bytes()
 
 

@@ -28,6 +28,9 @@ RAISING = """
 class Handler:
     def initialize(self, context):
         raise ValueError('no "weights"')
+
+    def handle(self, data, context):
+        return data
 """
 
 Serve = Callable[..., GoldenServer]

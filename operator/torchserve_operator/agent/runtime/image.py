@@ -102,7 +102,8 @@ def server_environment(environment: Dict[str, str], run: str, config_file: str) 
     complete = dict(environment)
     complete["TS_CONFIG_FILE"] = config_file
     logs = os.path.join(run, "logs")
-    for name, folder in (("TEMP", "/tmp"), ("HOME", _home(run)), ("LOG_LOCATION", logs), ("METRICS_LOCATION", logs)):
+    writable = {"TEMP": tempfile_folder(), "HOME": _home(run), "LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+    for name, folder in writable.items():
         # Images set these to directories of theirs (upstream: TEMP=/home/model-server/tmp), and the image is read-only.
         if not os.access(complete.get(name, ""), os.W_OK):
             complete[name] = folder
@@ -117,6 +118,11 @@ def server_environment(environment: Dict[str, str], run: str, config_file: str) 
         _install_kill(folder)
         complete["PATH"] = "%s%s%s" % (complete.get("PATH", ""), os.pathsep if complete.get("PATH") else "", folder)
     return complete
+
+
+def tempfile_folder() -> str:
+    """The pod's writable directory for what is short-lived; a socket's path must be short too."""
+    return "/tmp"  # noqa: S108 - the pod's own emptyDir
 
 
 def _home(run: str) -> str:

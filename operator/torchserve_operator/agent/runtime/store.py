@@ -66,14 +66,27 @@ def find(image_store: str, model: Model) -> str:
         looked = [os.path.join(image_store, model.path)]
     else:
         looked = [os.path.join(image_store, model.name + suffix) for suffix in ("", ".mar", *TAR_SUFFIXES)]
+    folder = os.path.dirname(looked[0])
+    _require_reachable(folder)
     for path in looked:
         if os.path.isdir(path) or (os.path.isfile(path) and is_archive(path)):
             return path
     where = looked[0] if model.path is not None else "%s (or %s.mar)" % (looked[0], model.name)
     if os.path.isfile(looked[0]):
         raise ProblemError(ARCHIVE_BROKEN, "%s is neither a directory nor a .mar or .tar.gz file" % looked[0])
-    folder = os.path.dirname(looked[0])
     raise ProblemError(ARCHIVE_MISSING, "%s is not in the image; %s" % (where, _listing(folder)))
+
+
+def _require_reachable(folder: str) -> None:
+    """Raises ProblemError (ArchiveBroken) naming the first closed directory on the way to `folder`, it included.
+
+    Upstream's images close the home directory to all but their own user; everything below looks missing then.
+    """
+    parent = os.path.dirname(folder)
+    if parent not in ("", folder):
+        _require_reachable(parent)
+    if os.path.isdir(folder):
+        _require(folder, os.X_OK)
 
 
 def _listing(folder: str) -> str:

@@ -23,8 +23,8 @@ from .state import ModelState, Round, State, advance, started
 from .tls import CertificateWatch
 from .web import Answer, WebServer
 
-STARTING, SETTLED, DRAINING = 0.5, 1.0, 0.1
-"""Seconds between two rounds."""
+STARTING, SETTLED, OUTSIDE = 0.5, 1.0, 0.2
+"""Seconds between two rounds: while models load, after that, and during a drain that the agent itself watches."""
 MEMORY_EVERY = 5.0
 """Seconds between two looks at the workers' memory and the certificate: the kernel walks page tables for the former."""
 ALIVE = 30.0
@@ -131,8 +131,8 @@ class Agent:
         return reader
 
     def _pause(self) -> float:
-        if self._state.draining:
-            return DRAINING
+        if self._drain is not None:
+            return OUTSIDE
         return SETTLED if self._state.fatal is not None or started(self._state) else STARTING
 
     def _round(self, now: float) -> None:

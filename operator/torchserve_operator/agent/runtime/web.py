@@ -10,7 +10,7 @@ import selectors
 import socket
 import threading
 import time
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 MAX_CONNECTIONS = 64
 MAX_REQUEST = 16384
@@ -42,11 +42,12 @@ class _Connection:
 
 
 class WebServer:
-    """Serves `handler` on all addresses, IPv4 and IPv6, in a thread of its own."""
+    """Serves `handler` in a thread of its own; by default on all addresses, IPv6 and IPv4."""
 
-    def __init__(self, port: int, handler: Handler) -> None:
+    def __init__(self, port: int, handler: Handler, hosts: Sequence[str] = ("::", "")) -> None:
+        """Listens on the first of `hosts` that this kernel can. Raises OSError when it can none."""
         self._handler = handler
-        self._listener = _listen(port)
+        self._listener = _listen(hosts, port)
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
         self._connections: Dict[int, _Connection] = {}
@@ -147,24 +148,26 @@ def _render(answer: Answer, *, close: bool, body: bool) -> bytes:
     return head.encode("ascii") + (answer.body if body else b"")
 
 
-def _listen(port: int) -> socket.socket:
-    try:
-        listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        address = "::"
-    except OSError:  # a kernel without IPv6
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        address = ""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-    except OSError:
-        if address == "":
-            raise
-        listener.close()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("", port))
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
+def _listen(hosts: Sequence[str], port: int) -> socket.socket:
+    """`::` takes IPv4 connections too; a kernel or pod without IPv6 refuses it, and "" is IPv4 alone."""
+    refused = OSError("no address to listen on")
+    for host in hosts:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            refused = error
+            continue
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as error:
+            refused = error
+            listener.close()
+            continue
+        listener.setblocking(False)
+        return listener
+    raise refused
