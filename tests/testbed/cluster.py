@@ -65,8 +65,11 @@ def ensure(workers: int = WORKERS) -> Cluster:
             images.pull(image)
         config = _write_config(workers, local=local)
         key = cache.content_key([config, images.image_id(image) or ""])
-        if _recorded() == _record(key) and healthy(workers):
+        if _recorded().partition("\n")[2] == _record(key).partition("\n")[2] and healthy(workers):
             say(f"the cluster is up and healthy: context {guard.CONTEXT}, kubeconfig {kubeconfig()}")
+            if _recorded() != _record(key):
+                # Somebody may be at work in it: what is healthy is only ever taken away by `down`.
+                say("it was made from an older recipe; `make cluster-down cluster` makes it anew")
         else:
             _create(image, workers)
             (_state() / "record").write_text(_record(key))
@@ -101,7 +104,7 @@ def healthy(workers: int = WORKERS) -> bool:
     if not kubeconfig().exists() or len(_nodes()) != workers + 1 or not guard.rule_in_place():
         return False
     try:
-        _wait_ready(workers, timeout=20)
+        _wait_ready(workers, timeout=60)
     except TestbedError as error:
         say(f"the cluster is not healthy, making it anew: {str(error).splitlines()[-1]}")
         return False

@@ -23,7 +23,7 @@ KUBERNETES = "v1.36.3"
 ETCD = "3.6.8"
 COREDNS = "v1.14.2"
 CONTAINERD = "v2.4.2"
-# What the go.mod files pin; test_gotools checks that the two agree.
+# What the go.mod files pin; a test sees to it that the two agree.
 
 _STRIP = "-s -w"
 _KUBERNETES_LDFLAGS = " ".join(

@@ -53,7 +53,7 @@ def build(
     ids = {base: image_id(base) or "" for base in bases}
     with tempfile.TemporaryDirectory(prefix=".context-", dir=cache.root()) as workplace:
         archive = Path(workplace) / "context.tar"
-        _write_archive(archive, context, include or {})
+        write_context(archive, context, include or {})
         with archive.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         key = cache.content_key([digest, dockerfile, target or "", *_flat(arguments), *_flat(ids)])
@@ -138,7 +138,7 @@ def _ignored(context: Path) -> list[str]:
     return patterns
 
 
-def _write_archive(target: Path, context: Path, include: Mapping[str, Path]) -> None:
+def write_context(target: Path, context: Path, include: Mapping[str, Path]) -> None:
     """Write the context as a tar that is the same for the same content: sorted, no times, no owners."""
     patterns = _ignored(context)
     places = {name: path for name, path in _walk(context, "") if not _matches(name, patterns)}

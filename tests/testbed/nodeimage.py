@@ -20,6 +20,9 @@ LOCAL = f"testbed/node:{gotools.KUBERNETES}"
 REPOSITORY = "node.local"
 """kubeadm's imageRepository on nodes made here: a name that no registry has."""
 
+RECIPE = "1"
+"""Part of the content key: raise it when what this module makes of the same parts changes."""
+
 SOURCES = Path(__file__).parent / "node"
 
 # systemd of later Debian releases refuses cgroup v1, which machines of this kind may have.
@@ -50,7 +53,7 @@ NETWORK_PROGRAMS = ("/usr/sbin/xtables-nft-multi", "/usr/sbin/nft", "/usr/sbin/c
 
 _IN_USR_LOCAL_BIN = ("containerd", "containerd-shim-runc-v2", "ctr", "crictl", "coredns")
 _IN_USR_BIN = ("kubeadm", "kubelet", "kubectl")
-_IMAGES = {
+IMAGES = {
     # program -> tag that this kubeadm asks for
     "kube-apiserver": gotools.KUBERNETES,
     "kube-controller-manager": gotools.KUBERNETES,
@@ -67,21 +70,14 @@ _NEED_NETWORK_PROGRAMS = ("kube-proxy", "netagent")
 def ensure_local() -> str:
     """Make the node image when it is missing or not of this content; return its tag."""
     engine.ensure()
-    programs = gotools.tools([*_IN_USR_LOCAL_BIN, *_IN_USR_BIN, *_IMAGES])
-    key = cache.content_key(
-        [
-            # a program's path has its content key; this module says what is put where
-            *(
-                str(path.relative_to(cache.root())) if path.is_relative_to(cache.root()) else str(path.stat())
-                for _, path in sorted(programs.items())
-            ),
-            *PACKAGES,
-            debian.RECIPE,
-            Path(__file__).read_bytes(),
-            Path(ociarchive.__file__).read_bytes(),
-            *cache.tree_parts(SOURCES),
-        ]
+    programs = gotools.tools([*_IN_USR_LOCAL_BIN, *_IN_USR_BIN, *IMAGES])
+    # A program's place in the cache has its content key in it.
+    places = (
+        str(path.relative_to(cache.root())) if path.is_relative_to(cache.root()) else str(path.stat().st_size)
+        for _, path in sorted(programs.items())
     )
+    recipe = [RECIPE, debian.RECIPE, RELEASE, *PACKAGES, *NETWORK_PROGRAMS, str(IMAGES)]
+    key = cache.content_key([*recipe, *places, *cache.tree_parts(SOURCES)])
     with cache.lock("node-image"):
         if not images.is_current(LOCAL, key):
             with step(f"making the node image {LOCAL}"):
@@ -109,7 +105,7 @@ def _make(programs: dict[str, Path], key: str) -> None:
 
 
 def _preloaded(programs: dict[str, Path], network_root: bytes) -> Iterator[ociarchive.Image]:
-    for name, tag in _IMAGES.items():
+    for name, tag in IMAGES.items():
         place = f"/usr/local/bin/{name}"
         base = network_root if name in _NEED_NETWORK_PROGRAMS else b""
         yield ociarchive.Image(f"{REPOSITORY}/{name}:{tag}", [place], {place: programs[name]}, base)
