@@ -51,14 +51,20 @@ class WebServer:
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
         self._connections: Dict[int, _Connection] = {}
+        self._stopping = False
 
     def start(self) -> None:
         """Begins to answer."""
         self._selector.register(self._listener, selectors.EVENT_READ)
         threading.Thread(target=self._run, name="web", daemon=True).start()
 
+    def stop(self) -> None:
+        """Ends the thread at its next turn, and lets go of the port."""
+        self._stopping = True
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
             for key, events in self._selector.select(timeout=MAX_AGE):
                 if key.fileobj is self._listener:
                     self._accept()
@@ -71,6 +77,10 @@ class WebServer:
                 except OSError:
                     self._drop(connection)
             self._drop_old()
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._selector.close()
+        self._listener.close()
 
     def _accept(self) -> None:
         try:

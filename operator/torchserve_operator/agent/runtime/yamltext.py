@@ -1,13 +1,14 @@
 """Writes JSON values as text that every YAML 1.1 parser (PyYAML, SnakeYAML) reads back as the same values.
 
-JSON is nearly YAML, with three traps: surrogate pairs are no YAML escapes, a float like 1e+16 is a string in YAML 1.1,
-and some characters that JSON leaves as they are may not stand in YAML.
+JSON is nearly YAML, with four traps: surrogate pairs are no YAML escapes, a float like 1e+16 is a string in YAML 1.1,
+some characters that JSON leaves as they are may not stand in YAML, and long keys need a mark.
 """
 
 from __future__ import annotations
 
 from typing import Any, Dict
 
+_LONG_KEY = 1000
 _NOT_FINITE = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}
 
 
@@ -26,13 +27,19 @@ def dump(value: Any) -> str:
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, dict):
-        return "{" + ", ".join("%s: %s" % (dump(key), dump(item)) for key, item in value.items()) + "}"
+        return "{" + ", ".join(_pair(key, item) for key, item in value.items()) + "}"
     return "[" + ", ".join(dump(item) for item in value) + "]"
 
 
 def dump_document(mapping: Dict[Any, Any]) -> str:
     """One key a line, for whoever looks into the pod."""
-    return "{\n" + ",\n".join("%s: %s" % (dump(key), dump(item)) for key, item in mapping.items()) + "\n}\n"
+    return "{\n" + ",\n".join(_pair(key, item) for key, item in mapping.items()) + "\n}\n"
+
+
+def _pair(key: Any, item: Any) -> str:
+    """YAML looks no more than 1024 characters ahead for the colon, unless it is told that this is a key."""
+    written = dump(key)
+    return "%s%s: %s" % ("? " if len(written) > _LONG_KEY else "", written, dump(item))
 
 
 def _float(value: float) -> str:
