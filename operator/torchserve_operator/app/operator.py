@@ -1,6 +1,7 @@
 """The operator: kopf watches, a queue of keys, workers that reconcile, and a reader of agents."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -9,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 from kubernetes.aio.client.configuration import Configuration
 
 from torchserve_operator.agent.bundle import AgentBundle, agent_bundle
@@ -56,6 +58,7 @@ class Operator:
         )
         self.watcher = Watcher(self.cache, self.queue.add, SELECTORS)
         self._synced = asyncio.Event()
+        self._watching = asyncio.Event()
         self._configuration = configuration
         self._beat = time.monotonic()
         self._reconciler = Reconciler(
@@ -74,6 +77,8 @@ class Operator:
 
     def ready(self) -> str | None:
         """Return what the operator waits for, or None."""
+        if not self._watching.is_set():
+            return "the cluster is not being watched"
         return None if self._synced.is_set() else "the caches are not in step with the cluster yet"
 
     async def synced(self) -> None:
@@ -121,20 +126,30 @@ class Operator:
         async def login(**_: Any) -> kopf.ConnectionInfo:
             return await connection_info(self._configuration)
 
+        delay = 1.0
         while not stop.is_set():
+            began = time.monotonic()
             try:
                 await kopf.operator(
                     registry=registry,
                     clusterwide=not self.settings.namespaces,
                     namespaces=self.settings.namespaces,
                     standalone=True,
+                    # kopf's own asks for the user's name, which a numeric user has none of
+                    identity=Identity(socket.gethostname()),
                     stop_flag=stop,
+                    ready_flag=self._watching,
                 )
             except Exception as error:  # noqa: BLE001  # whatever it was: what was missed is found by the next list
                 logger.warning("watching broke off; starting again", extra={"error": str(error)})
-                await asyncio.sleep(1)
+                delay = 1.0 if time.monotonic() - began > 60 else min(30.0, delay * 2)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await stop.wait()
             else:
                 stop.set()  # kopf has handled the signal
+            finally:
+                self._watching.clear()
 
     async def _resync(self) -> None:
         """Bring the caches in step, let the workers begin, then look at everything again from time to time."""
@@ -159,6 +174,7 @@ class Operator:
         Otherwise the first reconciles would write what is there already, or take a child that was not listed yet for
         a missing one.
         """
+        await self._watching.wait()
         while True:
             try:
                 there = await self.watcher.sweep(self.client, self._namespaces)
