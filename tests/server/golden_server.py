@@ -55,12 +55,14 @@ class GoldenServer(Served):
 
 
 @contextlib.contextmanager
-def serve_golden(name: str, folder: Path, image: str, *, handler: str = HANDLER) -> Iterator[GoldenServer]:
+def serve_golden(
+    name: str, folder: Path, image: str, *, handler: str = HANDLER, baked: str | None = None
+) -> Iterator[GoldenServer]:
     """Starts a container with the files of a golden spec; removes it afterwards."""
     golden = GOLDEN / name
     resource = yaml.safe_load((golden / "spec.yaml").read_text())
     agent = json.loads((golden / "agent.json").read_text())
-    mounts = _files(golden, folder, agent) | _models(folder, agent, handler)
+    mounts = _files(golden, folder, agent) | _models(folder, agent, handler, baked)
     line = ["run", "--detach", "--read-only", "--cap-drop", "ALL", "--user", "1000:1000"]
     line += ["--security-opt", "no-new-privileges", "--label", "torchserve-operator-test=golden"]
     for path in ("/tmp", "/run/torchserve", "/home/torchserve"):
@@ -99,7 +101,7 @@ def _files(golden: Path, folder: Path, agent: dict[str, Any]) -> dict[str, Path]
     return {f"{AGENT}/{part}": folder / part for part in ("agent", "server", "policy", "tls")}
 
 
-def _models(folder: Path, agent: dict[str, Any], handler: str) -> dict[str, Path]:
+def _models(folder: Path, agent: dict[str, Any], handler: str, baked: str | None) -> dict[str, Path]:
     """Writes each model where the resource says that the image has it."""
     mounts = {agent["modelStore"]: folder / "store"}
     for index, model in enumerate(agent["models"]):
@@ -111,13 +113,13 @@ def _models(folder: Path, agent: dict[str, Any], handler: str) -> dict[str, Path
             place = folder / "store" / path
         if place.suffix == ".mar":
             exploded = folder / f"exploded-{index}"
-            write_model(exploded, model["name"], handler=handler)
+            write_model(exploded, model["name"], handler=handler, baked=baked)
             place.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(place, "w") as archive:
                 for file in sorted(exploded.rglob("*")):
                     archive.write(file, file.relative_to(exploded))
         else:
-            write_model(place, model["name"], handler=handler)
+            write_model(place, model["name"], handler=handler, baked=baked)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return mounts

@@ -19,7 +19,7 @@ _MODELS: Final = "models"
 _PATTERNS: Final = {
     # One object a line: a stack trace is one string in it.
     "json": '{"time":"%d{yyyy-MM-dd\'T\'HH:mm:ss.SSSXXX}","level":"%p","logger":"%enc{%c}{JSON}",'
-    '"thread":"%enc{%t}{JSON}","message":"%enc{%m}{JSON}"%notEmpty{,"exception":"%enc{%xEx}{JSON}"}}%n',
+    '"thread":"%enc{%t}{JSON}","message":"%enc{%m}{JSON}"%notEmpty{,"exception":"%enc{%replace{%xEx}{\\s+$}{}}{JSON}"}}%n',
     "text": "%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX} %-5p %t %c{1} - %m%n",
 }
 _MODELS_PATTERN: Final = "%d{UNIX_MILLIS} %p %t %c{1} %m%n"
@@ -42,7 +42,10 @@ def log4j2(spec: TorchServeModelSpec) -> str:
     root = etree.Element("Configuration", status="WARN")
     appenders = etree.SubElement(root, "Appenders")
     console = etree.SubElement(appenders, "Console", name=_CONSOLE, target="SYSTEM_OUT")
-    etree.SubElement(console, "PatternLayout", pattern=_PATTERNS[logging.format], charset="UTF-8")
+    layout = etree.SubElement(console, "PatternLayout", pattern=_PATTERNS[logging.format], charset="UTF-8")
+    if logging.format == "json":
+        # log4j does not see the exception inside %notEmpty, and would write it again, line by line.
+        layout.set("alwaysWriteExceptions", "false")
     _models_appender(appenders)
 
     loggers = etree.SubElement(root, "Loggers")
