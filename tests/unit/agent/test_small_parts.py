@@ -21,7 +21,7 @@ from torchserve_operator.agent.runtime.management import ModelView, Observation,
 from torchserve_operator.agent.runtime.memory import Memory, human, process_bytes, read
 from torchserve_operator.agent.runtime.problem import Problem, ProblemError
 from torchserve_operator.agent.runtime.state import ModelState, Round, State, advance
-from torchserve_operator.agent.runtime.tls import CertificateWatch
+from torchserve_operator.agent.runtime.tls import Certificate, CertificateWatch
 
 RUNTIME = Path(statusdoc.__file__).parent
 
@@ -164,12 +164,19 @@ def test_a_renewed_certificate_is_noticed_and_a_missing_file_is_not_one(tmp_path
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_text("old")
     watch = CertificateWatch(tls)
-    assert watch.changed() is False
+    first = watch.look()
+    assert first is not None
+    assert not first.changed
     (tmp_path / "tls.crt").unlink()
-    assert watch.changed() is False
+    assert watch.look() == first
     (tmp_path / "tls.crt").write_text("new")
-    assert watch.changed() is True
-    assert CertificateWatch(None).changed() is None
+    renewed = watch.look()
+    assert renewed is not None
+    assert renewed.changed
+    assert renewed.mounted != first.mounted
+    # a pod that was started with the renewed one names the same
+    assert CertificateWatch(tls).look() == renewed._replace(changed=False)
+    assert CertificateWatch(None).look() is None
 
 
 def test_a_drain_from_outside_waits_for_the_minimum_and_for_quiet_at_most_the_maximum() -> None:
@@ -189,7 +196,7 @@ def status_and_stats() -> tuple[dict[str, Any], dict[str, Any]]:
     seen = Round(5.0, Observation({"net": view}, None), [], Memory(1 << 30, 5, 1), None, bounds, {"net": "1.0"})
     state = advance(State({"net": ModelState()}), seen)
     facts = statusdoc.Facts(
-        "hash", "0.12.0", "policy", True, 12, Memory(1 << 30, 5, 1), None, {44: 2048}, False,
+        "hash", "0.12.0", "policy", True, 12, Memory(1 << 30, 5, 1), None, {44: 2048}, Certificate(False, "ab"),
         [Problem("DrainDegraded", "why")], "",
     )  # fmt: skip
     status = statusdoc.build(state, [Model("net", "1.0", None, {}, {})], bounds, facts, 5.0)
@@ -224,7 +231,7 @@ def test_the_status_document_has_the_shape_that_the_operator_reads() -> None:
             }
         ],
         "memory": {"limitBytes": 1 << 30, "usageBytes": 5, "oomKills": 1},
-        "tls": {"certificateChanged": False},
+        "tls": {"certificateChanged": False, "mountedHash": "ab"},
         "warnings": [{"reason": "DrainDegraded", "message": "why"}],
     }
 

@@ -8,6 +8,7 @@ from .config import Bounds, Model
 from .memory import Memory
 from .problem import Problem
 from .state import ModelState, State, minimum, ready, started
+from .tls import Certificate
 
 SCHEMA = 1
 
@@ -25,7 +26,7 @@ class Facts(NamedTuple):
     memory_limit: Optional[int]
     worker_bytes: Dict[int, int]
     """Memory by pid."""
-    certificate_changed: Optional[bool]
+    certificate: Optional[Certificate]
     """None without TLS."""
     warnings: List[Problem]
     message: str
@@ -49,7 +50,7 @@ def build(state: State, models: List[Model], bounds: Dict[str, Bounds], facts: F
         },
         "models": [_model(model, state.models[model.name], bounds.get(model.name), facts) for model in models],
         "memory": {"limitBytes": limit, "usageBytes": facts.memory.usage, "oomKills": facts.memory.oom_kills},
-        "tls": None if facts.certificate_changed is None else {"certificateChanged": facts.certificate_changed},
+        "tls": _tls(facts.certificate),
         "warnings": [_problem(warning) for warning in facts.warnings],
     }
 
@@ -85,6 +86,12 @@ def _model(model: Model, known: ModelState, bounds: Optional[Bounds], facts: Fac
         "inFlight": view.in_flight if view is not None else 0,
         "error": _problem(known.error),
     }
+
+
+def _tls(certificate: Optional[Certificate]) -> Optional[Dict[str, Any]]:
+    if certificate is None:
+        return None
+    return {"certificateChanged": certificate.changed, "mountedHash": certificate.mounted}
 
 
 def _problem(problem: Optional[Problem]) -> Optional[Dict[str, str]]:

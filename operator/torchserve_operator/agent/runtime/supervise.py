@@ -56,7 +56,7 @@ class Agent:
         self._tail = Tail(models_log(paths))
         self._errors = LoadErrors()
         self._certificate = CertificateWatch(config.tls)
-        self._certificate_changed = self._certificate.changed()
+        self._mounted = self._certificate.look()
         self._asked: Dict[str, Asked] = {}
         self._memory = memory.Memory(None, None, None)
         self._worker_bytes: Dict[int, int] = {}
@@ -206,7 +206,7 @@ class Agent:
         pids = [worker.pid for view in views for worker in view.workers if worker.pid > 0]
         sizes = {pid: memory.process_bytes(pid) for pid in pids}
         self._worker_bytes = {pid: size for pid, size in sizes.items() if size is not None}
-        self._certificate_changed = self._certificate.changed()
+        self._mounted = self._certificate.look()
 
     def _publish(self, now: float) -> None:
         facts = statusdoc.Facts(
@@ -218,7 +218,7 @@ class Agent:
             memory=self._memory,
             memory_limit=self._config.memory_limit,
             worker_bytes=self._worker_bytes,
-            certificate_changed=self._certificate_changed,
+            certificate=self._mounted,
             warnings=list(self._warnings.values()),
             message="",
         )

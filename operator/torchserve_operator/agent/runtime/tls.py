@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional
 
 from .config import Tls
 from .digest import sha256_hex
+
+
+class Certificate(NamedTuple):
+    """The mounted certificate and key."""
+
+    changed: bool
+    """They are not what the server was started with."""
+    mounted: str
+    """SHA-256 of both files, in hex: the same in every pod that has them."""
 
 
 class CertificateWatch:
@@ -13,22 +22,34 @@ class CertificateWatch:
 
     def __init__(self, tls: Optional[Tls]) -> None:
         self._tls = tls
-        self._first = self._fingerprint()
+        self._first: Optional[str] = None
+        self._last: Optional[Certificate] = None
 
-    def changed(self) -> Optional[bool]:
-        """None without TLS. Unreadable for a moment (the kubelet swaps a link) is not changed."""
-        if self._tls is None:
-            return None
+    def look(self) -> Optional[Certificate]:
+        """What is mounted now; None without TLS, or as long as the files could not be read.
+
+        While the kubelet swaps them, what was seen last counts.
+        """
         now = self._fingerprint()
-        if self._first is None:
-            self._first = now
-        return now is not None and now != self._first
+        if now is not None:
+            self._first = self._first or now
+            self._last = Certificate(now != self._first, now)
+        return self._last
 
-    def _fingerprint(self) -> Optional[Tuple[str, str]]:
+    def _fingerprint(self) -> Optional[str]:
         if self._tls is None:
             return None
         try:
-            with open(self._tls.certificate, "rb") as certificate, open(self._tls.key, "rb") as key:
-                return sha256_hex(certificate.read()), sha256_hex(key.read())
+            before = _read(self._tls.certificate)
+            key = _read(self._tls.key)
+            # The kubelet swaps a link above both files: the old one's and the new one's are no pair.
+            if _read(self._tls.certificate) != before:
+                return None
         except OSError:
             return None
+        return sha256_hex((sha256_hex(before) + sha256_hex(key)).encode("ascii"))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
