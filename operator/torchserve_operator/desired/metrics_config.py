@@ -33,7 +33,8 @@ def metrics_config_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
     if config is None:
         return
     yield from _unknown(config, ("dimensions", *_SECTIONS), _PATH)
-    yield from _names(config.get("dimensions"), f"{_PATH}.dimensions")
+    if "dimensions" in config:  # a place for YAML anchors: TorchServe reads it and does nothing with it
+        yield from _names(config["dimensions"], f"{_PATH}.dimensions")
     for section in _SECTIONS:
         path = f"{_PATH}.{section}"
         kinds = config.get(section)
