@@ -44,10 +44,19 @@ class Cluster:
         Raises:
             TestbedError: kubectl failed, or the kubeconfig no longer is this cluster's.
         """
+        return system.run(
+            self.command(*arguments), stdin=stdin.encode() if stdin is not None else None, timeout=timeout
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """The words that run kubectl against this cluster, for who reads its output while it runs.
+
+        Raises:
+            TestbedError: the kubeconfig no longer is this cluster's.
+        """
         guard.own_kubeconfig(self.kubeconfig)
         program = str(gotools.tool("kubectl"))
-        command = [program, "--kubeconfig", str(self.kubeconfig), "--context", self.context, *arguments]
-        return system.run(command, stdin=stdin.encode() if stdin is not None else None, timeout=timeout)
+        return [program, "--kubeconfig", str(self.kubeconfig), "--context", self.context, *arguments]
 
 
 def ensure(workers: int = WORKERS) -> Cluster:
