@@ -197,7 +197,7 @@ def status_and_stats() -> tuple[dict[str, Any], dict[str, Any]]:
     state = advance(State({"net": ModelState()}), seen)
     facts = statusdoc.Facts(
         "hash", "0.12.0", "policy", True, 12, Memory(1 << 30, 5, 1), None, {44: 2048}, Certificate(False, "ab"),
-        [Problem("DrainDegraded", "why")], "",
+        [Problem("DrainDegraded", "why")],
     )  # fmt: skip
     status = statusdoc.build(state, [Model("net", "1.0", None, {}, {})], bounds, facts, 5.0)
     model = {"inFlight": 4, "requests": {"200": 5, "499": 1}, "seconds": 1.5, "buckets": [2, 2, 1]}

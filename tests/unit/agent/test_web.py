@@ -12,6 +12,8 @@ from torchserve_operator.agent.runtime.web import Answer, WebServer
 
 
 def answer(path: str) -> Answer | None:
+    if path == "/fault":
+        raise KeyError(path)
     return {"/livez": Answer(200, b"ok\n"), "/big": Answer(200, b"x" * 3_000_000)}.get(path)
 
 
@@ -33,7 +35,14 @@ def talk(address: tuple[str, int], sent: bytes) -> bytes:
 
 def test_paths_are_answered_on_one_connection_after_another(address: tuple[str, int]) -> None:
     connection = http.client.HTTPConnection(*address, timeout=5)
-    for path, status in (("/livez", 200), ("/livez?x=1", 200), ("/nowhere", 404), ("/big", 200), ("/livez", 200)):
+    for path, status in (
+        ("/livez", 200),
+        ("/livez?x=1", 200),
+        ("/nowhere", 404),
+        ("/big", 200),
+        ("/fault", 500),
+        ("/livez", 200),
+    ):
         connection.request("GET", path)
         response = connection.getresponse()
         assert response.status == status

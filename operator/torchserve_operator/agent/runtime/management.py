@@ -61,9 +61,8 @@ class Client:
         if graceful:
             try:
                 stats = self._json("GET", STATS)
-                models = stats.get("models", {})
-                return Observation({name: _from_stats(models.get(name) or {}) for name in names}, stats)
-            except ManagementError:
+                return Observation({name: _from_stats(stats["models"].get(name) or {}) for name in names}, stats)
+            except (ManagementError, KeyError, TypeError, AttributeError):
                 pass  # not up yet, which the next call will say, or a server that our classes read only in part
         return Observation({name: self.describe(name) for name in names}, None)
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from .config import Bounds, Model
 from .memory import Memory
 from .problem import Problem
-from .state import ModelState, State, minimum, ready, started
+from .state import STALE, ModelState, State, minimum, ready, started
 from .tls import Certificate
 
 SCHEMA = 1
@@ -29,7 +29,6 @@ class Facts(NamedTuple):
     certificate: Optional[Certificate]
     """None without TLS."""
     warnings: List[Problem]
-    message: str
 
 
 def build(state: State, models: List[Model], bounds: Dict[str, Bounds], facts: Facts, now: float) -> Dict[str, Any]:
@@ -46,13 +45,21 @@ def build(state: State, models: List[Model], bounds: Dict[str, Bounds], facts: F
             "torchserveVersion": facts.torchserve_version,
             "graceful": facts.graceful,
             "pid": facts.pid,
-            "message": state.fatal.message if state.fatal is not None else facts.message,
+            "message": _server_message(state, now),
         },
         "models": [_model(model, state.models[model.name], bounds.get(model.name), facts) for model in models],
         "memory": {"limitBytes": limit, "usageBytes": facts.memory.usage, "oomKills": facts.memory.oom_kills},
         "tls": _tls(facts.certificate),
         "warnings": [_problem(warning) for warning in facts.warnings],
     }
+
+
+def _server_message(state: State, now: float) -> str:
+    if state.fatal is not None:
+        return state.fatal.message
+    if state.seen_at is not None and now - state.seen_at > STALE:
+        return "TorchServe does not answer on its management port"
+    return ""
 
 
 def phase(state: State) -> str:

@@ -75,10 +75,11 @@ class Agent:
     def answer(self, path: str) -> Optional[Answer]:
         """The agent's HTTP paths."""
         status = self._status
+        alive = self._beat is None or time.monotonic() - self._beat < ALIVE
         if path == "/livez":
-            return _probe(self._beat is None or time.monotonic() - self._beat < ALIVE, "the agent's loop hangs")
+            return _probe(alive, "the agent's loop hangs")
         if path == "/readyz":
-            return _probe(status["ready"], _why_not(status))
+            return _probe(alive and status["ready"], _why_not(status))
         if path == "/startupz":
             return _probe(status["started"], _why_not(status))
         if path == "/status":
@@ -101,9 +102,10 @@ class Agent:
             self._server = self._launch.start(graceful=self._graceful)
         except StartError as error:
             self._fail(error.problem, error.models)
+        except OSError as error:
+            self._fail(Problem(SERVER_FAILED, "the server cannot be started: %s" % error), {})
         while True:
             now = time.monotonic()
-            self._beat = now
             if self._server is not None:
                 self._server.reap()
                 if self._server.exit_code is not None:
@@ -114,7 +116,7 @@ class Agent:
                 code = self._stop(now)
                 if code is not None:
                     return code
-            self._round(now)
+            self._try_round(now)
             self._continue_drain(time.monotonic())
             select.select([wake], [], [], self._pause())
             _drain_pipe(wake)
@@ -134,6 +136,17 @@ class Agent:
         if self._drain is not None:
             return OUTSIDE
         return SETTLED if self._state.fatal is not None or started(self._state) else STARTING
+
+    def _try_round(self, now: float) -> None:
+        """A fault of the agent must not end a server that serves: it shows in the log, and lasting, in the probes."""
+        try:
+            self._round(now)
+            self._beat = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - see above
+            import traceback
+
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            say("internal error, please report: %r at %s:%s" % (error, os.path.basename(where[0]), where[1]))
 
     def _round(self, now: float) -> None:
         """Looks at everything once, and acts on the policy."""
@@ -220,7 +233,6 @@ class Agent:
             worker_bytes=self._worker_bytes,
             certificate=self._mounted,
             warnings=list(self._warnings.values()),
-            message="",
         )
         self._status = statusdoc.build(self._state, self._config.models, self._policy.bounds, facts, now)
 

@@ -29,7 +29,14 @@ class Answer(NamedTuple):
 Handler = Callable[[str], Optional[Answer]]
 """From the path (without query) to the answer; None: there is no such path."""
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 
 class _Connection:
@@ -121,7 +128,10 @@ class WebServer:
             return _render(Answer(405, b"read-only: GET\n"), close=True, body=True), True
         close = headers.get(b"connection") == b"close" or words[2] == b"HTTP/1.0"
         path = words[1].split(b"?")[0].decode("latin-1")
-        answer = self._handler(path) or Answer(404, b"not found\n")
+        try:
+            answer = self._handler(path) or Answer(404, b"not found\n")
+        except Exception as error:  # noqa: BLE001 - one bad answer must not end the thread that answers probes
+            answer = Answer(500, b"%s\n" % repr(error).encode("utf-8", "replace"))
         return _render(answer, close=close, body=words[0] == b"GET"), close
 
     def _write(self, connection: _Connection) -> None:
