@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 ##@ The two commands
 
 .PHONY: demo
-demo: cluster ## The main job: cluster, operator, a TorchServeModel, real predictions
+demo: $(READY) ## The main job: cluster, operator, a TorchServeModel, real predictions
 	PYTHONPATH=tests $(BIN)/python -m testbed.demo up
 
 .PHONY: test
