@@ -33,6 +33,14 @@ def scenarios(cluster: Cluster) -> str:  # noqa: ARG001  # the registry is the c
 
 
 @pytest.fixture
+def attentive(operator: Installed) -> Iterator[None]:
+    """The operator reads the agents of resources at rest every second, instead of every minute."""
+    operator.set_environment(TORCHSERVE_OPERATOR_AGENT_SETTLED_SECONDS="1")
+    yield
+    operator.set_environment(TORCHSERVE_OPERATOR_AGENT_SETTLED_SECONDS=None)
+
+
+@pytest.fixture
 def namespace(cluster: Cluster, api: ApiProxy, operator: Installed, scenarios: str) -> Iterator[Namespace]:  # noqa: ARG001  # what acts in it
     """A namespace of the test's own."""
     made = Namespace(cluster, api, scenarios)
