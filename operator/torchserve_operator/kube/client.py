@@ -23,6 +23,7 @@ Object = dict[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -31,7 +32,7 @@ class ApiError(Exception):
 
     Attributes:
         status: The HTTP status.
-        reason: The Status object's reason, such as `AlreadyExists`.
+        reason: The Status object's reason, such as `AlreadyExists`; `NamespaceTerminating` where that is the cause.
         message: The API server's own words.
         retry_after: Seconds to wait, where it said so.
     """
@@ -218,9 +219,11 @@ def _error(status: int, data: bytes, retry_after: str | None) -> ApiError:
         answer = {}
     if not isinstance(answer, dict):
         answer = {}
+    causes = (answer.get("details") or {}).get("causes") or ()
+    terminating = any(cause.get("reason") == NAMESPACE_TERMINATING for cause in causes)
     return ApiError(
         status,
-        str(answer.get("reason") or "Error"),
+        NAMESPACE_TERMINATING if terminating else str(answer.get("reason") or "Error"),
         str(answer.get("message") or data[:500].decode(errors="replace").strip() or "no message"),
         float(retry_after) if retry_after and retry_after.isdigit() else None,
     )

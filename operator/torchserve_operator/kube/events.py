@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torchserve_operator.kube.client import ApiError, Client
+from torchserve_operator.kube.client import NAMESPACE_TERMINATING, ApiError, Client
 from torchserve_operator.kube.kinds import EVENT
 
 logger = logging.getLogger(__name__)
@@ -60,4 +60,6 @@ class Recorder:
         try:
             await self._client.create(EVENT, body)
         except ApiError as error:
-            logger.warning("event not written", extra={"reason": reason, "error": str(error)})
+            # in a namespace that goes, no Event can be written, and there is nobody left to read it
+            level = logging.INFO if error.reason == NAMESPACE_TERMINATING else logging.WARNING
+            logger.log(level, "event not written", extra={"reason": reason, "error": str(error)})
