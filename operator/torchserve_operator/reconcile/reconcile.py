@@ -100,7 +100,7 @@ class Reconciler:
                 await self._touch_pods(key, pods, wanted)
         observed = self._observe(key, resource, spec, errors=errors, pods=pods, wanted=wanted, refusals=refusals)
         status = compute_status(observed, self._now())
-        self._reader.track(key, pods, settled=settled(status))
+        self._reader.track(key, pods, settled=settled(status) and not self._shrinking(key, spec))
         await self._write_status(resource, status)
         transient = [refusal for refusal in refusals if refusal.transient]
         if transient:
@@ -208,6 +208,15 @@ class Reconciler:
             reads=self._reader.reads_of(key),
             refusals=refusals,
         )
+
+    def _shrinking(self, key: Key, spec: TorchServeModelSpec | None) -> bool:
+        """Return whether some pod still has more workers than it may: they end within seconds."""
+        if spec is None:
+            return False
+        most = {name: bounds.maximum for name, bounds in size(spec).workers.items()}
+        reports = [read.report for read in self._reader.reads_of(key).values() if read.report is not None]
+        models = [model for report in reports for model in report.models]
+        return any(model.ready_workers > most.get(model.name, model.ready_workers) for model in models)
 
     async def _write_status(self, resource: Object, status: Object) -> None:
         """Write the status if it changed, and tell what a person would want to know."""
