@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -31,6 +31,23 @@ logger = logging.getLogger(__name__)
 
 _SYNC_PATIENCE = 30.0
 """Seconds after which the first lists are compared with the cluster again."""
+
+
+class _Everything(Collection[asyncio.Task[Any]]):
+    """All tasks there will ever be.
+
+    When it stops, kopf waits 5 s for each task in the loop that is not ignored, and cancels it. What runs beside it
+    here, the caller of `run` included, is not kopf's to end.
+    """
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(asyncio.all_tasks())
+
+    def __len__(self) -> int:
+        return len(asyncio.all_tasks())
 
 
 class Operator:
@@ -93,15 +110,12 @@ class Operator:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.client)
-            # kopf takes every task that appears after its own start for one of its own, and waits 5 s for each when it
-            # stops: ours are all there before it starts, and none makes lasting tasks of its own.
             background = [
                 asyncio.create_task(self._heartbeat(), name="heartbeat"),
                 asyncio.create_task(self._resync(), name="resync"),
                 *(asyncio.create_task(self.reader.run(), name="agents") for _ in range(self.reader.concurrency)),
                 *(asyncio.create_task(self._work(), name="worker") for _ in range(self.settings.workers)),
             ]
-            await asyncio.sleep(0)
             tasks = [asyncio.create_task(self._watch(stop), name="watch"), *background]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -130,7 +144,7 @@ class Operator:
         while not stop.is_set():
             began = time.monotonic()
             try:
-                await kopf.operator(
+                tasks = await kopf.spawn_tasks(
                     registry=registry,
                     clusterwide=not self.settings.namespaces,
                     namespaces=self.settings.namespaces,
@@ -140,6 +154,7 @@ class Operator:
                     stop_flag=stop,
                     ready_flag=self._watching,
                 )
+                await kopf.run_tasks(tasks, ignored=_Everything())
             except Exception as error:  # noqa: BLE001  # whatever it was: what was missed is found by the next list
                 logger.warning("watching broke off; starting again", extra={"error": str(error)})
                 delay = 1.0 if time.monotonic() - began > 60 else min(30.0, delay * 2)
