@@ -19,7 +19,7 @@ demo: $(READY) ## The main job: cluster, operator, a TorchServeModel, real predi
 	PYTHONPATH=tests $(BIN)/python -m testbed.demo up
 
 .PHONY: test
-test: lint test-unit test-api test-cluster ## Every test there is, with all set-up (.ci/run calls this)
+test: lint test-unit test-api test-server test-cluster ## Every test there is, with all set-up (.ci/run calls this)
 
 ##@ Tests by part
 
@@ -32,9 +32,13 @@ test-api: $(READY) $(JAR) ## Against a real kube-apiserver and etcd, started on 
 	$(TESTBED) tools kube-apiserver etcd kubectl kube-controller-manager >/dev/null
 	$(PYTEST) tests/api $(ARGS)
 
+.PHONY: test-server
+test-server: $(READY) $(JAR) ## Against a real TorchServe in containers: the images, the agent, every golden configuration
+	$(PYTEST) tests/images tests/server $(ARGS)
+
 .PHONY: test-cluster
-test-cluster: cluster ## The images, and the kind cluster: real TorchServe, real rollouts
-	$(PYTEST) tests/images tests/cluster $(ARGS)
+test-cluster: cluster ## On the kind cluster, with real TorchServe: causes, rollouts, drains, the demo
+	$(PYTEST) tests/cluster $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Formatting, lint rules, types, import layers
