@@ -95,6 +95,14 @@ def test_two_workers_tracebacks_may_be_interleaved() -> None:
     ]
 
 
+def test_a_worker_that_ends_in_silence_is_the_servers_word_and_gives_way_to_any_other() -> None:
+    line = "1795253632204 WARN W-9000-net_1.0 BatchAggregator Load model failed: net, error: Worker died."
+    error = LoadErrors().feed(line)
+    assert error is not None
+    assert (error.model, error.worker, error.problem.reason, error.generic) == ("net_1.0", "9000", "WorkerDied", True)
+    assert "ended while it loaded the model" in error.problem.message
+
+
 def test_the_servers_word_on_a_worker_is_the_java_exceptions_message_and_generic() -> None:
     error = last_error(
         [

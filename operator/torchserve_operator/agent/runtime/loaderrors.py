@@ -26,6 +26,7 @@ _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
+_SILENT = "the worker's process ended while it loaded the model, and said nothing; the pod's log may have more"
 _LENGTH = 300
 
 
@@ -100,8 +101,7 @@ class LoadErrors:
             return self._server(logger, message)
         worker, model, end = stream.group(1), stream.group(2), stream.group(3)
         if end is None:
-            self._thread(level, worker, model, message)
-            return None
+            return self._thread(level, worker, model, message)
         return self._worker(thread, worker, model, message.rstrip("\r"), stderr=end == "-stderr")
 
     def _worker(self, thread: str, worker: str, model: str, message: str, *, stderr: bool) -> Optional[LoadError]:
@@ -141,11 +141,14 @@ class LoadErrors:
             return LOAD_FAILED
         return None
 
-    def _thread(self, level: str, worker: str, model: str, message: str) -> None:
+    def _thread(self, level: str, worker: str, model: str, message: str) -> Optional[LoadError]:
         """The server's thread for a worker: says that it ended, and seldom why."""
         if level in ("WARN", "ERROR") and message.startswith("Backend worker"):
             self._started[worker] = False
             self._java = LoadError(model, worker, Problem(WORKER_DIED, tidy(message)), generic=True)
+        elif level == "WARN" and message.startswith("Load model failed: ") and message.endswith("error: Worker died."):
+            return LoadError(model, worker, Problem(WORKER_DIED, _SILENT), generic=True)
+        return None
 
     def _server(self, logger: str, message: str) -> Optional[LoadError]:
         if logger == "ModelServer" and message.startswith("Failed to load model: "):
