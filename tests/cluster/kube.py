@@ -16,7 +16,7 @@ T = TypeVar("T")
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 WITHIN = 15.0
 """Seconds from the first sign of a trouble to the condition that names it."""
-READY = 120.0
+READY = 90.0
 """Seconds that a model may take to be Ready on two busy cores, its image's first pull included; seen: 6 to 10."""
 
 
