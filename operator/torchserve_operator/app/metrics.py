@@ -1,17 +1,28 @@
 """The operator's own metrics."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from torchserve_operator.reconcile.projections import RESOURCE
 
-if TYPE_CHECKING:
-    from torchserve_operator.app.operator import Operator
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an operator knows when it is asked.
+
+    Attributes:
+        writes: Requests that wrote, by verb and kind.
+    """
+
+    resources: int
+    queue_depth: int
+    watch_events: int
+    agent_reads: int
+    agent_read_failures: int
+    writes: Mapping[tuple[str, str], int]
 
 
 class Metrics:
@@ -33,16 +44,16 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, operator: "Operator") -> None:
+    def watch(self, snapshot: Callable[[], Snapshot]) -> None:
         """Expose what an operator knows."""
-        self.registry.register(_State(operator))
+        self.registry.register(_State(snapshot))
 
 
 class _State(Collector):
-    """Reads the operator's state when it is asked."""
+    """Asks for the operator's state when it is scraped."""
 
-    def __init__(self, operator: "Operator") -> None:
-        self._operator = operator
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the names are known when they are collected."""
@@ -50,21 +61,19 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the state."""
-        operator = self._operator
-        yield GaugeMetricFamily(
-            "torchserve_operator_resources", "TorchServeModels known.", value=operator.cache.count(RESOURCE)
-        )
-        yield GaugeMetricFamily("torchserve_operator_queue_depth", "Keys that wait.", value=len(operator.queue))
+        now = self._snapshot()
+        yield GaugeMetricFamily("torchserve_operator_resources", "TorchServeModels known.", value=now.resources)
+        yield GaugeMetricFamily("torchserve_operator_queue_depth", "Keys that wait.", value=now.queue_depth)
         yield CounterMetricFamily(
-            "torchserve_operator_watch_events", "Watch events taken over.", value=operator.watcher.events
+            "torchserve_operator_watch_events", "Watch events taken over.", value=now.watch_events
         )
-        yield CounterMetricFamily("torchserve_operator_agent_reads", "Reads of agents.", value=operator.reader.reads)
+        yield CounterMetricFamily("torchserve_operator_agent_reads", "Reads of agents.", value=now.agent_reads)
         yield CounterMetricFamily(
-            "torchserve_operator_agent_read_failures", "Reads of agents that failed.", value=operator.reader.failures
+            "torchserve_operator_agent_read_failures", "Reads of agents that failed.", value=now.agent_read_failures
         )
         writes = CounterMetricFamily(
             "torchserve_operator_writes", "Requests that write, by verb and kind.", labels=["verb", "kind"]
         )
-        for (verb, kind), count in sorted(operator.client.writes.items()):
+        for (verb, kind), count in sorted(now.writes.items()):
             writes.add_metric([verb, kind], count)
         yield writes

@@ -15,7 +15,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from torchserve_operator.agent.bundle import AgentBundle, agent_bundle
 from torchserve_operator.api.names import FIELD_MANAGER
-from torchserve_operator.app.metrics import Metrics
+from torchserve_operator.app.metrics import Metrics, Snapshot
 from torchserve_operator.app.settings import Settings
 from torchserve_operator.kube.cache import Cache, Key
 from torchserve_operator.kube.client import ApiError, Client
@@ -85,7 +85,7 @@ class Operator:
             Recorder(self.client, FIELD_MANAGER, socket.gethostname()),
             bundle=self._bundle,
         )
-        self.metrics.watch(self)
+        self.metrics.watch(self._snapshot)
 
     def healthy(self) -> str | None:
         """Return what is wrong with the process, or None."""
@@ -239,6 +239,16 @@ class Operator:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(1)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            resources=self.cache.count(RESOURCE),
+            queue_depth=len(self.queue),
+            watch_events=self.watcher.events,
+            agent_reads=self.reader.reads,
+            agent_read_failures=self.reader.failures,
+            writes=dict(self.client.writes),
+        )
 
     @property
     def _namespaces(self) -> tuple[str | None, ...]:
