@@ -1,6 +1,7 @@
 """Condition types and reasons: the words that users alert on. Each reason's docstring is its entry in the docs."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class ConditionType(StrEnum):
@@ -74,5 +75,15 @@ class Reason(StrEnum):
     """Pods cannot be created (a quota, pod security, a missing service account); the message has the words."""
     AGENT_UNREACHABLE = "AgentUnreachable"
     """A pod runs and its agent did not answer the operator: a network policy between both, say. Known state is kept."""
+    DRAIN_DEGRADED = "DrainDegraded"
+    """Every model answers, but a stop may cut kept-alive connections: the image's TorchServe is of a version that the
+    operator's classes do not fit. Use TorchServe 0.8 to 0.12."""
+    POLICY_INVALID = "PolicyInvalid"
+    """Every model answers, but the agent cannot read the workers' bounds; the message says why. The last good bounds
+    are in force."""
     UNKNOWN = "Unknown"
     """Not observed yet."""
+
+
+BY_NAME: Final = {reason.value: reason for reason in Reason}
+"""The reasons by the words that agents use for them."""

@@ -6,7 +6,7 @@ Messages are for people, do not flap while a cause lasts, and carry neither time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchserve_operator.api.conditions import Reason
+from torchserve_operator.api.conditions import BY_NAME, Reason
 from torchserve_operator.status.observed import Observed
 from torchserve_operator.status.pods import Pod, pull_error, termination
 from torchserve_operator.status.report import Report
@@ -37,7 +37,6 @@ STALLING = frozenset(
 
 _PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-_REPORTED = {reason.value: reason for reason in Reason}
 
 
 def cause(observed: Observed) -> Cause | None:
@@ -75,11 +74,11 @@ def _rejected(observed: Observed) -> Cause | None:
 
 
 def _of_pods(question: Callable[[Observed, Pod], Cause | None]) -> Callable[[Observed], Cause | None]:
-    """Ask about each pod of the current generation that is not ready; the first that has an answer gives it."""
+    """Ask about each pod of the current generation that does not answer; the first that has an answer gives it."""
 
     def ask(observed: Observed) -> Cause | None:
         for pod in observed.current:
-            if not pod.ready:
+            if not observed.answers(pod):
                 found = question(observed, pod)
                 if found is not None:
                     return found
@@ -134,7 +133,7 @@ def _reported(observed: Observed, pod: Pod) -> Cause | None:
     for model in report.models:
         if model.error is not None:
             reason, message = model.error
-            return Cause(_REPORTED.get(reason, Reason.LOAD_FAILED), f"model {model.name}: {message}")
+            return Cause(BY_NAME.get(reason, Reason.LOAD_FAILED), f"model {model.name}: {message}")
     if report.state == "Failed":
         return Cause(Reason.SERVER_FAILED, report.message or "TorchServe ended")
     return None
@@ -146,7 +145,7 @@ def _crashed(_: Observed, pod: Pod) -> Cause | None:
         return None
     said = termination(ended.message)
     if said is not None:
-        return Cause(_REPORTED.get(said[0], Reason.CONTAINER_CRASHED), said[1])
+        return Cause(BY_NAME.get(said[0], Reason.CONTAINER_CRASHED), said[1])
     if ended.exit_code == 0 and not ended.message:
         return None
     started = _start_failure(ended.message)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchserve_operator.api.conditions import ConditionType, Reason
+from torchserve_operator.api.conditions import BY_NAME, ConditionType, Reason
 from torchserve_operator.api.names import LABEL_MODEL
 from torchserve_operator.status.causes import STALLING, Cause, cause
 from torchserve_operator.status.observed import Observed
@@ -87,13 +87,16 @@ def _ready(observed: Observed, found: Cause | None) -> Verdict:
         return "False", found.reason, found.message
     if spec is None:
         return "Unknown", Reason.UNKNOWN, "not observed yet"
-    answering = sum(pod.ready for pod in observed.current)
+    answering = sum(observed.answers(pod) for pod in observed.current)
     complete = observed.rolled_out and answering >= spec.replicas
     if spec.paused:
         state = "what runs is what is wanted" if complete else "what runs is not what is wanted"
         return "True" if complete else "False", Reason.PAUSED, f"paused is true: nothing is written; {state}"
     if complete and spec.replicas == 0:
         return "True", Reason.SCALED_TO_ZERO, "replicas is 0"
+    warning = _warning(observed)
+    if complete and warning is not None:
+        return "True", *warning
     if complete:
         return "True", Reason.ANSWERING, f"every model answers on {_count(spec.replicas, 'replica')}"
     if found is not None:
@@ -124,7 +127,7 @@ def _models_ready(observed: Observed, found: Cause | None) -> Verdict:
         return "Unknown", Reason.UNKNOWN, "the spec is invalid"
     if spec.replicas == 0:
         return "True", Reason.SCALED_TO_ZERO, "replicas is 0"
-    if found is not None and any(not pod.ready for pod in observed.current):
+    if found is not None and any(not observed.answers(pod) for pod in observed.current):
         return "False", found.reason, found.message
     unread = missing = 0
     for pod in observed.current:
@@ -177,6 +180,16 @@ def _models(observed: Observed) -> list[Object]:
         }
         for model in spec.models
     ]
+
+
+def _warning(observed: Observed) -> tuple[Reason, str] | None:
+    """Return what works less well than it could, in the agents' words; the resource answers all the same."""
+    for pod in observed.current:
+        read = observed.reads.get(pod.uid)
+        for reason, message in read.report.warnings if read is not None and read.report is not None else ():
+            if reason in BY_NAME:
+                return BY_NAME[reason], f"every model answers; {message}"
+    return None
 
 
 def _last_error(observed: Observed) -> str | None:

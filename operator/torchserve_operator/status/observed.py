@@ -60,6 +60,16 @@ class Observed:
         """The pods of the current generation that are not on their way out."""
         return tuple(pod for pod in self.pods if pod.revision == self.revision and not pod.deleting)
 
+    def answers(self, pod: Pod) -> bool:
+        """Return whether the kubelet has the pod ready, and its agent does not say otherwise.
+
+        A report that is older than the kubelet's word is read again within milliseconds; until then a resource is not
+        called Ready beside a count of workers that says it is not. An agent that cannot be read objects to nothing.
+        """
+        read = self.reads.get(pod.uid)
+        objects = read is not None and read.report is not None and read.failures == 0 and not read.report.ready
+        return pod.ready and not objects
+
     @property
     def staying(self) -> tuple[Pod, ...]:
         """All pods that are not on their way out."""

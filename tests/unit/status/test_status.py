@@ -218,6 +218,23 @@ def test_an_invalid_spec_stalls_and_what_ran_before_stays_available() -> None:
     assert "spec.replicas: is required" in message(what)
 
 
+def test_a_report_that_is_older_than_the_kubelets_word_is_waited_for() -> None:
+    stale = read(("m", 1, 0, None), state="Starting")
+    assert stale.report is not None
+    stale = replace(stale, report=replace(stale.report, ready=False))
+    assert conditions(observed(reads={"u1": stale}))["Ready"] == ("False", "ModelsLoading")
+    unreadable = replace(stale, failure="timed out", failures=1)
+    assert conditions(observed(reads={"u1": unreadable}))["Ready"][0] == "True"
+
+
+def test_what_works_less_well_is_said_while_it_answers() -> None:
+    assert GOOD_READ.report is not None
+    warned = replace(GOOD_READ, report=replace(GOOD_READ.report, warnings=(("DrainDegraded", "TorchServe 0.7"),)))
+    what = observed(reads={"u1": warned})
+    assert conditions(what)["Ready"] == ("True", "DrainDegraded")
+    assert message(what) == "every model answers; TorchServe 0.7"
+
+
 def test_an_earlier_generation_keeps_it_available_while_the_new_one_fails() -> None:
     broken = observed(pods=(OLD_POD, LOADING_POD), reads={"u1": read(("m", 1, 0, ("LoadFailed", "ImportError: x")))})
     found = conditions(broken)
