@@ -206,6 +206,23 @@ def test_a_large_answer_to_a_slow_reader_arrives_whole_though_the_server_stops(r
     assert server.wait_exit() == 0
 
 
+def test_a_pod_that_is_still_asked_after_the_minimum_goes_on_answering_but_not_for_ever(
+    runtime: str, start: Start
+) -> None:
+    server = start(Setup(runtime, drain=(1, 20)))
+    server.wait_ready()
+    server.signal()
+    signalled = time.monotonic()
+    while time.monotonic() - signalled < 2.5:  # an endpoint that is slow to go away, with a request now and then
+        assert server.predict({"seconds": 0.05}).status == 200
+        time.sleep(0.7)
+    with contextlib.suppress(OSError):
+        while True:
+            server.predict({"seconds": 0.05})
+    assert server.wait_exit() == 0
+    assert 3 <= time.monotonic() - signalled < 7
+
+
 def test_a_pod_that_never_served_stops_at_once(runtime: str, start: Start) -> None:
     server = start(Setup(runtime, drain=(10, 20)))
     server.wait(lambda status: status["server"]["pid"])

@@ -5,7 +5,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * The stop that loses nothing: answers go on for at least `minSeconds` (endpoints need that long to go away everywhere),
- * each telling its client to leave, until nothing has been in flight for a moment, at most `maxSeconds`.
+ * each telling its client to leave, until nothing has been in flight for a moment and nothing more comes, at most
+ * `maxSeconds`.
  *
  * <p>Ends by halt(): TorchServe's own stop cuts the requests in work.
  */
@@ -14,6 +15,10 @@ final class Drain {
     static final int CUT = 3;
 
     private static final long QUIET_MS = 500;
+    /** A request within this time: somewhere the pod is still an endpoint, as on a node that is short of CPU. */
+    private static final long LATE_MS = 2000;
+    /** Times `minSeconds` for which such requests are waited for: a client may know the pod by its address, for ever. */
+    private static final int LATE_FACTOR = 3;
     private static final long DELIVERY_MS = 1000;
     private static final long STEP_MS = 25;
 
@@ -43,7 +48,7 @@ final class Drain {
                 Thread.sleep(STEP_MS);
                 if (RequestCounters.inFlight() > 0) {
                     quietSince = System.nanoTime();
-                } else if (elapsed(start) >= minMs && elapsed(quietSince) >= QUIET_MS) {
+                } else if (elapsed(start) >= minMs && elapsed(quietSince) >= QUIET_MS && !comesStill(start)) {
                     break;
                 }
             }
@@ -55,6 +60,10 @@ final class Drain {
         say("drained after " + elapsed(start) + " ms, in flight " + cut + ", connections " + ConnectionTracker.connections());
         System.out.flush();
         Runtime.getRuntime().halt(cut == 0 ? 0 : CUT);
+    }
+
+    private boolean comesStill(long start) {
+        return elapsed(RequestCounters.lastBegun()) < LATE_MS && elapsed(start) < LATE_FACTOR * minMs;
     }
 
     /** Nobody new, nobody idle; whoever still came in the last moment is answered, and every answer arrives. */

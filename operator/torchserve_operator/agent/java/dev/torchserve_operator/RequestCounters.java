@@ -25,6 +25,7 @@ final class RequestCounters {
 
     private static final AtomicInteger IN_FLIGHT = new AtomicInteger();
     private static final Map<String, RequestCounters> MODELS = new TreeMap<>();
+    private static volatile long lastBegun = System.nanoTime();
 
     static {
         for (String name : System.getProperty(GracefulMain.PROPERTY + "models", "").split(",")) {
@@ -53,6 +54,11 @@ final class RequestCounters {
         return IN_FLIGHT.get();
     }
 
+    /** When the last request came (nanoTime); pings left out. */
+    static long lastBegun() {
+        return lastBegun;
+    }
+
     static Exchange begin(HttpRequest request) {
         return new Exchange(request);
     }
@@ -69,6 +75,7 @@ final class RequestCounters {
             model = HttpMethod.OPTIONS.equals(request.method()) ? null : MODELS.get(modelOf(request.uri()));
             if (!ping) {
                 IN_FLIGHT.incrementAndGet();
+                lastBegun = begun;
             }
             if (model != null) {
                 model.inFlight.incrementAndGet();
