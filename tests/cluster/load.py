@@ -31,7 +31,7 @@ class Summary:
     """What became of the requests.
 
     Attributes:
-        lost: One entry a request without its right answer: its number, mode, when, how long, and the error.
+        lost: One entry a request without its right answer: its number, mode, when (Unix time), how long, and the error.
         codes: Answers by status code, the expected failures included.
         slowest: The longest request, in seconds.
         certificates: SHA-256 of the served certificates (DER, hex) in the order in which they changed.

@@ -179,7 +179,7 @@ class Load:
                     {
                         "request": request,
                         "mode": mode,
-                        "at": round(self._since(), 2),
+                        "at": round(time.time(), 2),
                         "took": round(took, 2),
                         "error": error,
                     }
