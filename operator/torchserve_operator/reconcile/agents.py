@@ -66,6 +66,10 @@ class AgentReader:
         """Return the last read of each of a resource's pods, by uid."""
         return {uid: self._targets[uid].read for uid in self._pods.get(key, ())}
 
+    def awaiting(self, key: Key) -> bool:
+        """Return whether some agent of a resource was not tried yet; `enqueue` is called once it was."""
+        return any(read.report is None and read.failure is None for read in self.reads_of(key).values())
+
     def track(self, key: Key, pods: Iterable[Pod], *, settled: bool) -> None:
         """Read exactly these pods of a resource from now on; one that is new or changed its readiness, at once."""
         now = asyncio.get_running_loop().time()

@@ -101,7 +101,9 @@ class Reconciler:
         observed = self._observe(key, resource, spec, errors=errors, pods=pods, wanted=wanted, refusals=refusals)
         status = compute_status(observed, self._now())
         self._reader.track(key, pods, settled=settled(status) and not self._shrinking(key, spec))
-        await self._write_status(resource, status)
+        # Before an agent's first word, a new operator would call what it finds unknown, and take it back at once.
+        if not self._reader.awaiting(key):
+            await self._write_status(resource, status)
         transient = [refusal for refusal in refusals if refusal.transient]
         if transient:
             raise RetryLaterError(f"{transient[0].child}: {transient[0].message}")
