@@ -4,13 +4,14 @@ On a Debian-like machine, as root, missing packages are installed, and said; els
 the package and the line that installs it.
 """
 
+import functools
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
+from testbed import cache
 from testbed.errors import TestbedError
 from testbed.progress import say, step
 
@@ -91,7 +92,7 @@ def ensure_programs(packages: dict[str, str]) -> None:
         raise TestbedError(f"missing: {', '.join(sorted(missing))}. On Debian and its like: `sudo {line}`")
     if not is_root():
         raise TestbedError(f"missing: {', '.join(sorted(missing))}. Install with: `sudo {line}`")
-    with step(f"installing {' '.join(wanted)} (missing: {', '.join(sorted(missing))})"):
+    with cache.lock("apt"), step(f"installing {' '.join(wanted)} (missing: {', '.join(sorted(missing))})"):
         env = {"DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "-q"], env=env)
         # policy-rc.d is not touched: where services start by themselves that is the administrator's wish
@@ -114,7 +115,7 @@ def capability_in_bounding_set(bit: int) -> bool:
     return bool(int(fields["CapBnd"], 16) >> bit & 1)
 
 
-@cache
+@functools.cache
 def image_registry_answers() -> bool:
     """Whether Docker reaches the registry that it takes short names from: it is asked for a manifest, no image."""
     if os.environ.get("TESTBED_OFFLINE"):
