@@ -98,6 +98,11 @@ class Installed:
 
     def set_environment(self, **variables: str | None) -> None:
         """Change its environment (None: take the variable out) and wait until it runs with it."""
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.deployment}"
+        (container,) = self.api.get(path)["spec"]["template"]["spec"]["containers"]
+        there = {entry["name"]: entry.get("value") for entry in container.get("env", ())}
+        if all(there.get(key) == value for key, value in variables.items()):
+            return
         words = [f"{key}-" if value is None else f"{key}={value}" for key, value in variables.items()]
         target = f"deployment/{self.deployment}"
         self._ends(lambda: self.cluster.kubectl("-n", self.namespace, "set", "env", target, *words), time.time())
