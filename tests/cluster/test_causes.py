@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kube import READY, SMALL, WITHIN, Namespace, Object, unix
+from apiproxy import Object
+from kube import READY, SMALL, WITHIN, Namespace, unix
 
 from testbed import images, registry
 from testbed.cluster import Cluster
@@ -69,7 +70,7 @@ def test_a_worker_killed_at_the_memory_limit_is_told_with_the_limit(shared: Name
     shared.apply(shared.cr("hungry", name, parameters={"allocateMiB": 2000}))
     condition, at = told(shared, name, "OutOfMemory", "1Gi")
     assert "out of memory" in condition["message"]
-    assert at - shared.first_line(name, "out of memory") < WITHIN
+    assert at - shared.first_line(name, "Worker died") < WITHIN
     mended(shared, name)
 
 

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from apiproxy import ApiProxyError
+from apiproxy import ApiProxyError, Object
 from installed import Installed
-from kube import WITHIN, Namespace, Object, eventually
+from kube import WITHIN, Namespace, eventually
 
 NAME = "n" * 40
 RESYNC = "TORCHSERVE_OPERATOR_RESYNC_SECONDS"

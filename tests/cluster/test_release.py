@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from apiproxy import ApiProxyError
-from kube import READY, WITHIN, Namespace, Object, eventually
+from apiproxy import ApiProxyError, Object
+from kube import READY, WITHIN, Namespace, eventually
 
 NAME = "served"
 
