@@ -4,6 +4,7 @@ import json
 
 import pytest
 from apiproxy import ApiProxyError, Object
+from installed import Installed
 from kube import READY, WITHIN, Namespace, eventually
 
 NAME = "served"
@@ -124,16 +125,13 @@ def test_a_restart_that_a_person_asks_for_replaces_the_pods_and_is_not_fought(se
     assert served.predict(NAME, "again", "echo") == "again"
 
 
-def test_paused_leaves_strangers_changes_alone_until_it_ends(served: Namespace) -> None:
-    paused = served.cr("echo", NAME, paused=True)
-    served.apply(paused)
+def test_paused_leaves_strangers_changes_alone_until_it_ends(served: Namespace, operator: Installed) -> None:
+    served.apply(served.cr("echo", NAME, paused=True))
     served.wait_for(NAME, "Ready", "True", "Paused", says="paused is true: nothing is written")
-    served.kubectl("annotate", "service", NAME, "torchserve-operator.dev/applied-", "--overwrite")
-    served.kubectl("patch", "service", NAME, "-p", '{"spec": {"sessionAffinity": "ClientIP"}}')
+    done = 'torchserve_operator_reconciles_total{result="done"}'
+    before = operator.metric(done)
     served.kubectl("delete", "service", NAME)
-    marked = served.tsm(NAME)["metadata"]["resourceVersion"]
-    served.kubectl("annotate", "tsm", NAME, "looked=at")
-    eventually(lambda: served.tsm(NAME)["metadata"]["resourceVersion"] != marked, WITHIN)
+    eventually(lambda: operator.metric(done) > before, WITHIN, "the operator has looked at it")
     assert served.api.find(f"{served.core}/services/{NAME}") is None
     served.apply(served.cr("echo", NAME, paused=False))
     eventually(lambda: served.api.find(f"{served.core}/services/{NAME}"), WITHIN, "the Service is back")
