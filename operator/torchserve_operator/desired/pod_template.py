@@ -57,6 +57,10 @@ def pod_template(
                 **pod.annotations,
                 # what kubectl logs and exec choose where a mesh adds containers
                 "kubectl.kubernetes.io/default-container": CONTAINER,
+                # nothing in them outlives the pod: they must not keep the autoscaler from a node
+                "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": ",".join(
+                    f"{_PREFIX}{name}" for name in ("run", "tmp", "home", "shm")
+                ),
                 **({ANNOTATION_CERTIFICATE: certificate} if certificate else {}),
             },
         },
