@@ -54,7 +54,7 @@ lint: $(READY) ## Formatting, lint rules, types, import layers
 
 .PHONY: bench
 bench: cluster ## Measure: a table and FIGURE lines, raw data in bench/results/
-	PYTHONPATH=tests:bench $(BIN)/python -m bench
+	PYTHONPATH=tests:tests/cluster $(BIN)/python -m bench $(ARGS)
 
 ##@ What they stand on
 
