@@ -173,3 +173,26 @@ def test_oom_kills_from_before_the_agent_started_are_nobodys() -> None:
     line = Timeline()
     line.kills = 7
     assert line.round(net=view("LOADING")).error() is None
+
+
+SILENT = LoadError("net_1.0", "9000", Problem("WorkerDied", "said nothing"), generic=True, silent=True)
+
+
+def test_a_failed_load_without_a_word_is_told_only_when_the_silence_lasts() -> None:
+    line = Timeline().round(SILENT, net=view("LOADING"))
+    assert line.error() is None
+    line.round(after=0.5, net=view("LOADING"))
+    assert line.error() is None
+    line.round(SILENT, after=2.0, net=view("LOADING"))
+    assert line.error() == ("LoadFailed", "said nothing")
+
+
+def test_a_word_that_comes_after_the_silence_is_the_answer() -> None:
+    line = Timeline().round(SILENT, net=view("LOADING")).round(IMPORT, net=view("LOADING"))
+    line.round(SILENT, after=5.0, net=view("LOADING")).round(after=5.0, net=view("LOADING"))
+    assert line.error() == tuple(IMPORT.problem)
+
+
+def test_a_worker_that_loads_after_all_was_not_silent() -> None:
+    line = Timeline().round(SILENT, net=view("LOADING")).round(net=view("READY")).round(after=9.0, net=view("READY"))
+    assert line.error() is None

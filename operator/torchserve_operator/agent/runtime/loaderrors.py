@@ -40,6 +40,8 @@ class LoadError(NamedTuple):
     problem: Problem
     generic: bool
     """Says that the worker ended, and not why: any other word is better."""
+    silent: bool = False
+    """Holds only if no other word comes: TorchServe writes the same line after every failed load."""
 
 
 class _Trace:
@@ -147,7 +149,7 @@ class LoadErrors:
             self._started[worker] = False
             self._java = LoadError(model, worker, Problem(WORKER_DIED, tidy(message)), generic=True)
         elif level == "WARN" and message.startswith("Load model failed: ") and message.endswith("error: Worker died."):
-            return LoadError(model, worker, Problem(WORKER_DIED, _SILENT), generic=True)
+            return LoadError(model, worker, Problem(WORKER_DIED, _SILENT), generic=True, silent=True)
         return None
 
     def _server(self, logger: str, message: str) -> Optional[LoadError]:

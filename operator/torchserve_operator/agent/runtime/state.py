@@ -22,6 +22,10 @@ OOM_WINDOW = 3.0
 """Seconds within which a killed process and a worker's disappearance are the same event."""
 
 
+SILENCE = 2.0
+"""Seconds in which a worker that failed to load may still say why: its last words come by another stream."""
+
+
 class ModelState(NamedTuple):
     """One model."""
 
@@ -33,6 +37,9 @@ class ModelState(NamedTuple):
     concerned: FrozenSet[str] = frozenset()
     """The workers that the error is about; empty: the model as a whole."""
     error_at: float = 0.0
+    silent: Optional[LoadError] = None
+    """A load that failed without a word so far."""
+    silent_at: float = 0.0
 
 
 class State(NamedTuple):
@@ -75,7 +82,7 @@ def advance(state: State, seen: Round) -> State:
     models = {}
     died: Set[str] = set()
     for name, old in state.models.items():
-        model = _with_errors(name, old, seen)
+        model = _with_silence(_with_errors(name, old, seen), seen.now)
         if seen.observation is not None:
             view = seen.observation.models.get(name)
             gone = _died(old.view, view)
@@ -127,6 +134,11 @@ def _with_errors(name: str, model: ModelState, seen: Round) -> ModelState:
     for error in seen.errors:
         if error.model not in known or (error.generic and model.error is not None and not model.generic):
             continue
+        if error.silent:
+            if model.error is None:
+                model = model._replace(silent=error, silent_at=seen.now if model.silent is None else model.silent_at)
+            continue
+        model = model._replace(silent=None)
         problem = error.problem
         if problem.reason == WORKER_DIED and not model.started:
             problem = Problem(LOAD_FAILED, problem.message)
@@ -135,6 +147,21 @@ def _with_errors(name: str, model: ModelState, seen: Round) -> ModelState:
             workers |= model.concerned
         model = model._replace(error=problem, generic=error.generic, concerned=workers, error_at=seen.now)
     return model
+
+
+def _with_silence(model: ModelState, now: float) -> ModelState:
+    """Takes silence for the answer when it has lasted."""
+    if model.silent is None or now - model.silent_at < SILENCE:
+        return model
+    reason = WORKER_DIED if model.started else LOAD_FAILED
+    workers = frozenset([model.silent.worker]) if model.silent.worker is not None else frozenset()
+    return model._replace(
+        error=Problem(reason, model.silent.problem.message),
+        generic=True,
+        concerned=workers,
+        error_at=now,
+        silent=None,
+    )
 
 
 def _died(old: Optional[ModelView], new: Optional[ModelView]) -> FrozenSet[str]:
@@ -177,6 +204,8 @@ def _started(model: ModelState, bounds: Optional[Bounds]) -> ModelState:
 
 def _settled(model: ModelState, now: float) -> ModelState:
     """Drops an error once the workers it is about answer again, or are no more."""
+    if model.view is not None and model.view.workers and not _incomplete(model):
+        model = model._replace(silent=None)
     if model.error is None or model.view is None:
         return model
     waiting = {worker.id for worker in model.view.workers if worker.status != "READY"}
