@@ -16,7 +16,7 @@ _PATIENCE = 120.0
 
 
 async def measure(resources: int = 100, events: int = 5000, idle_seconds: float = 5.0) -> Result:
-    """Measure with ``events`` events of each sort, spread over ``resources`` resources, and ``idle_seconds`` without any."""
+    """Measure with ``events`` events of each sort, spread over ``resources``, and ``idle_seconds`` without any."""
     result = Result()
     async with api_server() as (api, client):
         where = await namespace(client, "fleet")
