@@ -21,7 +21,7 @@ class Cache:
 
     Args:
         owner: Names the resource that an object belongs to, or None for a stranger's.
-        projections: What is kept of each kind.
+        projections: What is kept of each kind; nothing that changes with every write, such as resourceVersion.
     """
 
     def __init__(
@@ -33,7 +33,11 @@ class Cache:
         self._children: dict[Key, dict[tuple[Kind, str], None]] = {}
 
     def put(self, kind: Kind, body: Mapping[str, Any]) -> Key | None:
-        """Keep an object unless a newer one is known; return the resource to look at, or None if nothing changed."""
+        """Keep an object unless a newer one is known; return the resource to look at, or None if nothing changed.
+
+        What is not kept of an object is of no consequence: most events are a status, a lease or another manager's
+        annotation, and looking at a resource costs many times what an event does.
+        """
         metadata = body["metadata"]
         at = (metadata.get("namespace", ""), metadata["name"])
         revision = int(metadata.get("resourceVersion") or 0)
@@ -44,6 +48,9 @@ class Cache:
         if owner is None:
             return self.drop(kind, *at) if known is not None else None
         kept = json.dumps(self._projections[kind](body), separators=(",", ":")).encode()
+        if known is not None and known[1:] == (owner, kept):
+            self._objects[kind][at] = (revision, owner, known[2])
+            return None
         if known is not None and known[1] != owner:
             self.drop(kind, *at)
         self._objects[kind][at] = (revision, owner, kept)

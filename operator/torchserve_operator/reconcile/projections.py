@@ -35,7 +35,7 @@ def owner_of(kind: Kind, body: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _resource(body: Mapping[str, Any]) -> Object:
-    kept = ("name", "namespace", "uid", "generation", "deletionTimestamp", "resourceVersion")
+    kept = ("name", "namespace", "uid", "generation", "deletionTimestamp")
     return {
         "metadata": {key: body["metadata"][key] for key in kept if key in body["metadata"]},
         "spec": body.get("spec"),
@@ -44,7 +44,7 @@ def _resource(body: Mapping[str, Any]) -> Object:
 
 
 def _head(body: Mapping[str, Any]) -> Object:
-    kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences", "resourceVersion")
+    kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences")
     return {key: body["metadata"][key] for key in kept if key in body["metadata"]}
 
 

@@ -13,7 +13,10 @@ def owner(_: Kind, body: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def cache() -> Cache:
-    return Cache(owner, {CONFIG_MAP: dict})
+    def kept(body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"metadata": {"name": body["metadata"]["name"]}, "data": body["data"]}
+
+    return Cache(owner, {CONFIG_MAP: kept})
 
 
 def config_map(name: str, revision: int, of: str | None = "m", **data: str) -> dict[str, Any]:
@@ -37,6 +40,15 @@ def test_an_event_for_what_was_just_written_changes_nothing() -> None:
     known = cache()
     known.put(CONFIG_MAP, config_map("a", 7))
     assert known.put(CONFIG_MAP, config_map("a", 7)) is None
+
+
+def test_a_change_of_what_is_not_kept_needs_no_look_and_makes_what_came_before_it_old() -> None:
+    known = cache()
+    known.put(CONFIG_MAP, config_map("a", 7, x="1"))
+    assert known.put(CONFIG_MAP, config_map("a", 9, x="1")) is None
+    assert known.put(CONFIG_MAP, config_map("a", 8, x="2")) is None
+    assert known.revision(CONFIG_MAP, "ns", "a") == 9
+    assert known.put(CONFIG_MAP, config_map("a", 10, x="2")) == ("ns", "m")
 
 
 def test_children_are_found_by_their_resource_and_in_order() -> None:
