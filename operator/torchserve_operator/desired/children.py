@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torchserve_operator.agent.bundle import AgentBundle
@@ -118,7 +119,7 @@ def children(
     agent = _content_named(
         resource,
         "agent",
-        {"binaryData": {"agent.pyz": _base64(bundle.pyz), "graceful.jar": _base64(bundle.jar)}},
+        *_agent_content(bundle),
     )
     policy_text = _json(policy(spec, sizing))
     policy_map = {
@@ -257,15 +258,21 @@ def _pod_disruption_budget(resource: Mapping[str, Any], spec: TorchServeModelSpe
     }
 
 
-def _content_named(resource: Mapping[str, Any], role: str, content: Object) -> Object:
+def _content_named(resource: Mapping[str, Any], role: str, content: Object, hashed: str | None = None) -> Object:
     """Return an immutable ConfigMap that is named by its content."""
+    hashed = hashed or digest(content)
     return {
-        "metadata": metadata(
-            resource, f"{resource['name']}-{role}-{digest(content)[:10]}", more_labels={LABEL_ROLE: role}
-        ),
+        "metadata": metadata(resource, f"{resource['name']}-{role}-{hashed[:10]}", more_labels={LABEL_ROLE: role}),
         "immutable": True,
         **content,
     }
+
+
+@cache
+def _agent_content(bundle: AgentBundle) -> tuple[Object, str]:
+    """The agent's ConfigMap's content and its hash: the same for every resource, and the largest of all texts."""
+    content = {"binaryData": {"agent.pyz": _base64(bundle.pyz), "graceful.jar": _base64(bundle.jar)}}
+    return content, digest(content)
 
 
 def _json(value: object) -> str:

@@ -35,26 +35,27 @@ def first_difference(wanted: object, live: object, path: Path = ()) -> Path | No
     """Return where `live` lacks something of `wanted`, or None. What `live` has beside it does not matter.
 
     An absent field equals an empty one: the API server drops empty strings, zeros, false and empty collections.
+    Both are JSON values: dicts and lists, for which `isinstance` costs a tenth of what it costs for their protocols.
     """
     if (live is None and wanted in ("", 0, False, None)) or (live is None and wanted in ({}, [])):
         return None
-    if isinstance(wanted, Mapping):
-        if not isinstance(live, Mapping):
+    if isinstance(wanted, dict):
+        if not isinstance(live, dict):
             return path
         for key, value in wanted.items():
             found = first_difference(value, live.get(key), (*path, key))
             if found is not None:
                 return found
         return None
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+    if isinstance(wanted, list):
         return _list_difference(wanted, live, path)
     if wanted == live and isinstance(wanted, bool) == isinstance(live, bool):
         return None
     return None if _is_quantity(path) and _amount(wanted) == _amount(live) is not None else path
 
 
-def _list_difference(wanted: Sequence[Any], live: object, path: Path) -> Path | None:
-    if not isinstance(live, Sequence) or isinstance(live, str):
+def _list_difference(wanted: list[Any], live: object, path: Path) -> Path | None:
+    if not isinstance(live, list):
         return path
     key = _list_key(wanted, live)
     if key is None:
@@ -76,7 +77,7 @@ def _list_difference(wanted: Sequence[Any], live: object, path: Path) -> Path | 
 
 def _list_key(wanted: Sequence[Any], live: Sequence[Any]) -> str | None:
     entries = [*wanted, *live]
-    if not entries or not all(isinstance(entry, Mapping) for entry in entries):
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
         return None
     return next((key for key in _LIST_KEYS if _identifies(key, wanted) and _identifies(key, live)), None)
 
