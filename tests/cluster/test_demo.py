@@ -52,6 +52,8 @@ def run(*command: str, interrupt_at: str | None = None, **environment: str) -> R
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # one thread here
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
