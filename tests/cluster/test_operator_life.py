@@ -132,7 +132,7 @@ def test_the_namespace_refuses_a_pod_that_is_not_restricted_and_takes_ours(serve
             f"{served.core}/pods",
             {"metadata": {"name": "loose"}, "spec": {"containers": [{"name": "c", "image": served.image}]}},
         )
-    pod = served.pod(NAME)
+    pod = served.pods(NAME)[-1]  # an older one may still be on its way out of a rollout
     assert pod["status"]["phase"] == "Running"
     mounts = [mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]]
     assert "/var/run/secrets/kubernetes.io/serviceaccount" not in mounts
