@@ -36,59 +36,76 @@ def measure(pairs: int = 5, model: str = "echo") -> Result:
     image = project_images.ensure(project_images.SCENARIOS)[project_images.SCENARIOS]
     operators.install(cluster)
     ours: list[Object] = []
-    plain: list[float] = []
-    writes: list[int] = []
+    plain: list[Object] = []
     with ApiProxy(cluster) as api:
         namespace = Namespace(cluster, api, image)
         try:
             for pair in range(pairs + 1):
                 turns: list[Callable[[], None]] = [
-                    lambda: ours.append(_ours(namespace, model, writes)),
+                    lambda: ours.append(_ours(namespace, model)),
                     lambda: plain.append(_plain(namespace, model)),
                 ]
                 for turn in turns if pair % 2 else reversed(turns):
                     turn()
         finally:
             namespace.remove()
-    ours, plain, writes = ours[1:], plain[1:], writes[1:]
-    taken = [times["Ready"] for times in ours]
-    result.samples |= {"ours": ours, "plain_seconds": plain, "writes": writes}
-    overhead = median(taken) - median(plain)
-    result.add("ready_seconds", median(taken), "s", f"{model}: applied → Ready, median of {pairs}")
-    result.add("ready_control_seconds", median(plain), "s", "a plain Deployment of it → its first prediction")
-    result.add("ready_overhead_seconds", overhead, "s", "the difference", goal=GOAL)
-    if writes:
-        result.add("ready_writes", median(writes), "1", "the operator's writes for it, from the audit log")
+    _conclude(result, model, ours[1:], plain[1:])
     return result
 
 
-def _ours(namespace: Namespace, model: str, writes: list[int]) -> Object:
+def _conclude(result: Result, model: str, ours: list[Object], plain: list[Object]) -> None:
+    result.samples |= {"ours": ours, "plain": plain}
+    taken, control = (_median(turns, key) for turns, key in ((ours, "Ready"), (plain, "answers")))
+    result.add("ready_seconds", taken, "s", f"{model}: applied → Ready, median of {len(ours)}")
+    result.add("ready_control_seconds", control, "s", "a plain Deployment of it → its first prediction")
+    result.add("ready_overhead_seconds", taken - control, "s", "the difference", goal=GOAL)
+    begins, plainly = _median(ours, "container"), _median(plain, "container")
+    result.add("ready_container_seconds", begins, "s", "applied → the container's first line")
+    result.add("ready_control_container_seconds", plainly, "s", "the same of the plain Deployment")
+    tail = median([turn["Ready"] - turn["agent"] for turn in ours])
+    result.add("ready_after_agent_seconds", tail, "s", "the agent sees its models answer → Ready")
+    if "writes" in ours[0]:
+        result.add("ready_writes", median([len(turn["writes"]) for turn in ours]), "1", "the operator's writes for it")
+
+
+def _median(turns: list[Object], key: str) -> float:
+    return median([turn[key] for turn in turns])
+
+
+def _ours(namespace: Namespace, model: str) -> Object:
     """Create a resource; return when what was seen of it, in seconds from then."""
     tail = _tail(namespace.cluster)
-    began = time.monotonic()
+    began = time.time()
     namespace.api.create(namespace.models, namespace.cr(model))
-    times: Object = {}
+    turn: Object = {}
     for line in namespace.api.lines(namespace.models, _WITHIN, watch="true"):
-        resource = json.loads(line)["object"]
-        for condition in resource.get("status", {}).get("conditions", ()):
-            if condition["type"] == "Ready":
-                key = "Ready" if condition["status"] == "True" else f"{condition['reason']}: {condition['message']}"
-                times.setdefault(key, time.monotonic() - began)
-        if "Ready" in times:
+        if any(
+            _is_ready(condition) for condition in json.loads(line)["object"].get("status", {}).get("conditions", ())
+        ):
+            turn["Ready"] = time.time() - began
             break
+    else:
+        raise RuntimeError(f"{model} is not Ready after {_WITHIN:.0f} s")
+    log = namespace.log(namespace.pod(model)["metadata"]["name"])
+    turn["container"] = log[0][0] - began
+    turn["agent"] = next(at for at, line in log if line.endswith("ready: yes")) - began
     if tail is not None:
-        own = [write for write in tail.writes() if write.namespace == namespace.name and write.manager == FIELD_MANAGER]
-        writes.append(len(own))
-        times["writes"] = [f"{write.verb} {write.resource} {write.done:.3f}" for write in own]
-    times["log"] = [line for _, line in namespace.log(namespace.pod(model)["metadata"]["name"])][:60]
+        mine = [write for write in tail.writes() if write.namespace == namespace.name]
+        turn["steps"] = [f"{write.done - began:.3f} {write.verb} {write.resource}" for write in mine]
+        turn["writes"] = [write.resource for write in mine if write.manager == FIELD_MANAGER]
+    turn["log"] = [f"{at - began:.3f} {line[:160]}" for at, line in log[:60]]
     namespace.delete(model)
     _until_alone(namespace)
-    return times
+    return turn
 
 
-def _plain(namespace: Namespace, model: str) -> float:
-    """Create a plain Deployment; return the seconds until its pod answers a prediction."""
-    began = time.monotonic()
+def _is_ready(condition: Object) -> bool:
+    return (condition["type"], condition["status"]) == ("Ready", "True")
+
+
+def _plain(namespace: Namespace, model: str) -> Object:
+    """Create a plain Deployment; return when its container began and its pod answered a prediction, in seconds."""
+    began = time.time()
     namespace.api.create(f"{namespace.apps}/deployments", _deployment(namespace.image, model))
 
     def address() -> str:
@@ -97,20 +114,22 @@ def _plain(namespace: Namespace, model: str) -> float:
 
     pod = eventually(address, _WITHIN, "the plain pod has an address")
     path = f"{namespace.core}/pods/{pod}:8080/proxy/predictions/{model}"
-    deadline = began + _WITHIN
     while True:
         try:
             namespace.api.text("POST", path, "{}", timeout=5)
         except (ApiProxyError, TimeoutError):
-            if time.monotonic() > deadline:
+            if time.time() > began + _WITHIN:
                 raise
             time.sleep(_POLL)
         else:
             break
-    taken = time.monotonic() - began
+    turn: Object = {"answers": time.time() - began}
+    log = namespace.log(pod)
+    turn["container"] = log[0][0] - began
+    turn["log"] = [f"{at - began:.3f} {line[:160]}" for at, line in log[:60]]
     namespace.api.delete(f"{namespace.apps}/deployments/{_CONTROL}", propagationPolicy="Background")
     _until_alone(namespace)
-    return taken
+    return turn
 
 
 def _until_alone(namespace: Namespace) -> None:
