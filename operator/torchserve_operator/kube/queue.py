@@ -28,6 +28,7 @@ class KeyedQueue(Generic[K]):
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._held: dict[K, float] = {}
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
@@ -40,9 +41,13 @@ class KeyedQueue(Generic[K]):
         return not self._waiting and not self._working
 
     def add(self, key: K) -> None:
-        """Work on the key soon."""
+        """Work on the key soon, or once it is no longer held back."""
         if key in self._working:
             self._again.add(key)
+            return
+        held = self._held.pop(key, 0.0) - asyncio.get_running_loop().time()
+        if held > 0:
+            self._hold(key, held)
             return
         self._waiting[key] = None
         self._wake.set()
@@ -57,11 +62,20 @@ class KeyedQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_later(delay, self._due, key)
 
-    def retry(self, key: K, at_least: float = 0.0) -> float:
-        """Work on a failed key again, each time later; return the delay in seconds."""
+    def retry(self, key: K, at_least: float = 0.0, hold: float = 0.0) -> float:
+        """Work on a failed key again, each time later; return the delay in seconds.
+
+        Args:
+            key: What failed.
+            at_least: The least delay in seconds, unless the key is added before.
+            hold: Seconds in which nothing brings the key back, because the API server asked for a rest.
+        """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(self._ceiling, self._base * 2.0 ** (min(failures, 20) - 1))
-        delay = max(at_least, delay * random.uniform(0.8, 1.2))  # noqa: S311  # spreads load, hides nothing
+        hold = min(hold, self._ceiling)
+        delay = max(at_least, hold, delay * random.uniform(0.8, 1.2))  # noqa: S311  # spreads load, hides nothing
+        if hold:
+            self._hold(key, hold)
         self.add_after(key, delay)
         return delay
 
@@ -72,6 +86,7 @@ class KeyedQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """Forget everything about a key whose object is gone."""
         self._failures.pop(key, None)
+        self._held.pop(key, None)
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -91,6 +106,10 @@ class KeyedQueue(Generic[K]):
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+
+    def _hold(self, key: K, seconds: float) -> None:
+        self._held[key] = asyncio.get_running_loop().time() + seconds
+        self.add_after(key, seconds)
 
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)

@@ -41,11 +41,13 @@ class RetryLaterError(Exception):
     """Something transient was in the way; the key is to be worked on again.
 
     Attributes:
-        at_least: Seconds that the API server asked to wait.
+        retry_after: Seconds that the API server asked to wait, whatever happens meanwhile.
+        at_least: Seconds to wait unless something changes before.
     """
 
-    def __init__(self, message: str, at_least: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, at_least: float = 0.0) -> None:
         super().__init__(message)
+        self.retry_after = retry_after or 0.0
         self.at_least = at_least
 
 
@@ -93,22 +95,26 @@ class Reconciler:
         pods = self._pods(key)
         wanted = self._wanted(key, resource, spec)
         refusals: tuple[Refusal, ...] = ()
+        later: RetryLaterError | None = None
         if spec is not None and wanted is not None and not spec.paused and not _deleting(resource):
             refusals = await self._write_children(resource, wanted)
             if not refusals:
-                await self._remove_unwanted(key, resource, wanted)
-                await self._touch_pods(key, pods, wanted)
+                try:
+                    await self._remove_unwanted(key, resource, wanted)
+                    await self._touch_pods(key, pods, wanted)
+                except RetryLaterError as error:
+                    later = error  # how it stands is told all the same
         observed = self._observe(key, resource, spec, errors=errors, pods=pods, wanted=wanted, refusals=refusals)
         status = compute_status(observed, self._now())
         self._reader.track(key, pods, settled=settled(status) and not self._shrinking(key, spec))
         # Before an agent's first word, a new operator would call what it finds unknown, and take it back at once.
         if not self._reader.awaiting(key):
             await self._write_status(resource, status)
-        transient = [refusal for refusal in refusals if refusal.transient]
-        if transient:
-            raise RetryLaterError(f"{transient[0].child}: {transient[0].message}")
-        if refusals:
-            raise RetryLaterError(f"{refusals[0].child}: {refusals[0].message}", at_least=10.0)
+        for refusal in refusals:
+            at_least = 0.0 if refusal.transient else 10.0
+            raise RetryLaterError(f"{refusal.child}: {refusal.message}", refusal.retry_after, at_least)
+        if later is not None:
+            raise later
 
     def _wanted(self, key: Key, resource: Object, spec: TorchServeModelSpec | None) -> Children | None:
         """Decide the children, keeping the pod template of an unchanged spec."""
@@ -162,7 +168,7 @@ class Reconciler:
                     try:
                         await self._writer.remove(kind, live)
                     except ApiError as error:
-                        raise RetryLaterError(str(error), error.retry_after or 0.0) from error
+                        raise RetryLaterError(str(error), error.retry_after) from error
 
     async def _touch_pods(self, key: Key, pods: tuple[Pod, ...], wanted: Children) -> None:
         """Have the kubelet sync a changed policy now: 0.1 to 0.4 s after a touched annotation, 65 s without."""
@@ -178,7 +184,7 @@ class Reconciler:
                 except ApiError as error:
                     if error.status == 404:
                         continue
-                    raise RetryLaterError(str(error), error.retry_after or 0.0) from error
+                    raise RetryLaterError(str(error), error.retry_after) from error
                 self._cache.put(POD, answer)
             self._reader.soon(key, 1.0)
 
@@ -233,9 +239,9 @@ class Reconciler:
                 RESOURCE, {**body, "metadata": {**body["metadata"], "uid": metadata["uid"]}}, subresource="status"
             )
         except ApiError as error:
-            if error.status in {404, 409}:
+            if error.status == 404:
                 return
-            raise RetryLaterError(str(error), error.retry_after or 0.0) from error
+            raise RetryLaterError(str(error), error.retry_after) from error
         self._cache.put(RESOURCE, answer)
         before, after = _ready(previous), _ready(status)
         logger.info(

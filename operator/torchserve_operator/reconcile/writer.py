@@ -31,7 +31,6 @@ class Written:
     changed: bool = False
     restored: str | None = None
     refusal: Refusal | None = None
-    retry_after: float = 0.0
 
 
 class Writer:
@@ -59,10 +58,10 @@ class Writer:
             return await self._ensure(kind, body, uid)
         except ApiError as error:
             logger.info("write refused", extra={"kind": kind.name, "child": name, "error": str(error)})
-            return Written(
-                refusal=Refusal(f"{kind.name} {name}", error.message, transient=error.transient),
-                retry_after=error.retry_after or 0.0,
+            refusal = Refusal(
+                f"{kind.name} {name}", error.message, transient=error.transient, retry_after=error.retry_after or 0.0
             )
+            return Written(refusal=refusal)
 
     async def remove(self, kind: Kind, live: Mapping[str, Any]) -> None:
         """Delete a child that is wanted no more.

@@ -19,12 +19,14 @@ class Refusal:
         message: The API server's words, or whose the object is.
         conflict: Whether an object of that name is somebody else's.
         transient: Whether it may go away by itself at once: not worth telling.
+        retry_after: Seconds that the API server asked to wait.
     """
 
     child: str
     message: str
     conflict: bool = False
     transient: bool = False
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,31 @@ async def test_each_failure_waits_longer_up_to_the_ceiling() -> None:
     assert queue.retry("a") <= 1.2
 
 
-async def test_a_server_that_asks_to_wait_is_heard() -> None:
+async def test_a_delay_that_is_asked_for_is_kept_unless_the_key_is_added_before() -> None:
     queue: KeyedQueue[str] = KeyedQueue(base=0.1)
     assert queue.retry("a", at_least=7.0) >= 7.0
+    queue.add("a")
+    assert await asyncio.wait_for(queue.take(), 1) == "a"
+
+
+async def test_a_server_that_asks_to_wait_is_heard_whatever_happens_meanwhile() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(base=0.01)
+    queue.add("a")
+    await queue.take()
+    queue.add("a")
+    assert queue.retry("a", hold=0.2) >= 0.2
+    began = asyncio.get_running_loop().time()
+    queue.done("a")
+    queue.add("a")
+    queue.add_after("a", 0.05)
+    assert len(queue) == 0
+    assert await asyncio.wait_for(queue.take(), 2) == "a"
+    assert asyncio.get_running_loop().time() - began >= 0.19
+
+
+async def test_no_server_may_ask_for_more_than_the_ceiling() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(ceiling=8.0)
+    assert queue.retry("a", hold=1e9) <= 8.0 * 1.2
 
 
 async def test_the_earlier_of_two_delays_counts() -> None:
