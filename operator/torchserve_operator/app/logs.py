@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -19,9 +19,17 @@ class _TextFormatter(logging.Formatter):
         return line + "".join(f" {key}={value}" for key, value in extra.items())
 
 
-def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
-    """Send all logs to standard error, in one style."""
-    handler = logging.StreamHandler(sys.stderr)
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Take the traceback from what kopf logs: our own line, with the error, follows where watching broke off."""
+    if record.name.startswith("kopf"):
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def set_up_logging(level: str, style: Literal["json", "text"], stream: TextIO | None = None) -> None:
+    """Send all logs to standard error, or to another stream, in one style."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_in_one_line)
     if style == "json":
         handler.setFormatter(
             JsonFormatter(

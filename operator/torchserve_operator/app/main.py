@@ -23,14 +23,18 @@ async def _run(settings: Settings) -> int:
     operator = Operator(settings, await load_configuration(settings.context))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def take_signals() -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop.set)
+
+    take_signals()
     async with serve(
         settings.http_host, settings.http_port, operator.metrics.registry, operator.healthy, operator.ready
     ) as port:
         logger.info("started", extra={"port": port, "namespaces": list(settings.namespaces) or "all"})
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, stop.set)
         try:
-            await operator.run(stop)
+            await operator.run(stop, take_signals)
         except Exception:
             logger.exception("ended by an error")
             return 1

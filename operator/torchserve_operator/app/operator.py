@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,7 +20,8 @@ from torchserve_operator.app.settings import Settings
 from torchserve_operator.kube.cache import Cache, Key
 from torchserve_operator.kube.client import ApiError, Client
 from torchserve_operator.kube.events import Recorder
-from torchserve_operator.kube.login import connection_info
+from torchserve_operator.kube.family import Family
+from torchserve_operator.kube.login import kopf_session
 from torchserve_operator.kube.queue import KeyedQueue
 from torchserve_operator.kube.watch import Watcher
 from torchserve_operator.reconcile.agents import AgentReader
@@ -29,6 +30,8 @@ from torchserve_operator.reconcile.reconcile import Reconciler, RetryLaterError
 
 logger = logging.getLogger(__name__)
 
+_SWEEP_PAUSE = 1.0
+"""Seconds between two sweeps, however often a broken watch lists anew."""
 _SYNC_PATIENCE = 30.0
 """Seconds after which the first lists are compared with the cluster again."""
 
@@ -65,7 +68,7 @@ class Operator:
         self.metrics = Metrics()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.cache = Cache(owner_of, PROJECTIONS)
-        self.client = Client(configuration, FIELD_MANAGER)
+        self.client = Client(configuration, FIELD_MANAGER, settings.api_timeout_seconds)
         self.reader = AgentReader(
             self.queue.add,
             unsettled=settings.agent_unsettled_seconds,
@@ -73,7 +76,9 @@ class Operator:
             concurrency=settings.agent_concurrency,
             timeout=settings.agent_timeout_seconds,
         )
-        self.watcher = Watcher(self.cache, self.queue.add, SELECTORS)
+        self.watcher = Watcher(
+            self.cache, self.queue.add, SELECTORS, settings.namespaces or (None,), settings.api_timeout_seconds
+        )
         self._synced = asyncio.Event()
         self._watching = asyncio.Event()
         self._configuration = configuration
@@ -102,8 +107,12 @@ class Operator:
         """Wait until the caches are in step with the cluster."""
         await self._synced.wait()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, spawned: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set.
+
+        Args:
+            stop: Ends it; is also set when it ends by itself.
+            spawned: Called each time when kopf was started, which takes the process's signals for itself.
 
         Raises:
             BaseExceptionGroup: Watching failed for good.
@@ -113,10 +122,11 @@ class Operator:
             background = [
                 asyncio.create_task(self._heartbeat(), name="heartbeat"),
                 asyncio.create_task(self._resync(), name="resync"),
+                asyncio.create_task(self._sweep_relisted(), name="sweep"),
                 *(asyncio.create_task(self.reader.run(), name="agents") for _ in range(self.reader.concurrency)),
                 *(asyncio.create_task(self._work(), name="worker") for _ in range(self.settings.workers)),
             ]
-            tasks = [asyncio.create_task(self._watch(stop), name="watch"), *background]
+            tasks = [asyncio.create_task(self._watch(stop, spawned), name="watch"), *background]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -127,7 +137,7 @@ class Operator:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, stop: asyncio.Event) -> None:
+    async def _watch(self, stop: asyncio.Event, spawned: Callable[[], None]) -> None:
         """Run kopf; it ends when `stop` is set, or when a watch stream breaks in a way that it cannot mend."""
         registry = kopf.OperatorRegistry()
         self.watcher.register(registry)
@@ -137,34 +147,53 @@ class Operator:
             self.watcher.configure(settings)
 
         @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.ConnectionInfo:
-            return await connection_info(self._configuration)
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            return await kopf_session(self._configuration, self.watcher.listed)
+
+        async def watch() -> None:
+            tasks = await kopf.spawn_tasks(
+                registry=registry,
+                clusterwide=not self.settings.namespaces,
+                namespaces=self.settings.namespaces,
+                standalone=True,
+                # kopf's own asks for the user's name, which a numeric user has none of
+                identity=Identity(socket.gethostname()),
+                stop_flag=stop,
+                ready_flag=self._watching,
+            )
+            spawned()
+            await kopf.run_tasks(tasks, ignored=_Everything())
 
         delay = 1.0
-        while not stop.is_set():
+        while await self._servable(stop):
             began = time.monotonic()
+            family = Family()
             try:
-                tasks = await kopf.spawn_tasks(
-                    registry=registry,
-                    clusterwide=not self.settings.namespaces,
-                    namespaces=self.settings.namespaces,
-                    standalone=True,
-                    # kopf's own asks for the user's name, which a numeric user has none of
-                    identity=Identity(socket.gethostname()),
-                    stop_flag=stop,
-                    ready_flag=self._watching,
-                )
-                await kopf.run_tasks(tasks, ignored=_Everything())
+                await family.start(watch())
             except Exception as error:  # noqa: BLE001  # whatever it was: what was missed is found by the next list
                 logger.warning("watching broke off; starting again", extra={"error": str(error)})
                 delay = 1.0 if time.monotonic() - began > 60 else min(30.0, delay * 2)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await stop.wait()
-            else:
-                stop.set()  # kopf has handled the signal
-            finally:
                 self._watching.clear()
+                await family.end()
+                await _pause(stop, delay)
+            else:
+                stop.set()
+                await family.end()
+
+    async def _servable(self, stop: asyncio.Event) -> bool:
+        """Wait until there is everything to watch; return whether it is to be watched."""
+        told = None
+        while not stop.is_set():
+            try:
+                await _unless(stop, self.watcher.servable(self.client))
+            except ApiError as error:
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("cannot watch yet", extra={"error": told})
+                await _pause(stop, max(1.0, error.retry_after or 0.0))
+            else:
+                return not stop.is_set()
+        return False
 
     async def _resync(self) -> None:
         """Bring the caches in step, let the workers begin, then look at everything again from time to time."""
@@ -177,11 +206,26 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             try:
-                await self.watcher.sweep(self.client, self._namespaces)
+                await self.watcher.sweep(self.client)
             except ApiError as error:
                 logger.warning("sweep failed", extra={"error": str(error)})
             for key in self.cache.keys(RESOURCE):
                 self.queue.add(key)
+
+    async def _sweep_relisted(self) -> None:
+        """Find what went away while a kind was not watched, whenever kopf lists it anew."""
+        await self._synced.wait()
+        while True:
+            kinds = await self.watcher.relisted()
+            while True:
+                try:
+                    await self.watcher.sweep(self.client, kinds)
+                except ApiError as error:
+                    logger.warning("sweep failed", extra={"error": str(error)})
+                    await asyncio.sleep(max(1.0, error.retry_after or 0.0))
+                else:
+                    break
+            await asyncio.sleep(_SWEEP_PAUSE)
 
     async def _first_sync(self) -> None:
         """Wait until everything that is in the cluster is in the caches.
@@ -192,7 +236,7 @@ class Operator:
         await self._watching.wait()
         while True:
             try:
-                there = await self.watcher.sweep(self.client, self._namespaces)
+                there = await self.watcher.sweep(self.client)
             except ApiError as error:
                 logger.warning("cannot list yet", extra={"error": str(error)})
                 await asyncio.sleep(1)
@@ -224,7 +268,7 @@ class Operator:
             with self.metrics.seconds.time():
                 await self._reconciler.reconcile(key)
         except RetryLaterError as later:
-            delay = self.queue.retry(key, later.at_least)
+            delay = self.queue.retry(key, later.at_least, later.retry_after)
             self.metrics.reconciles.labels("retried").inc()
             logger.info("to be tried again", extra={"resource": name, "cause": str(later), "seconds": round(delay, 1)})
         except Exception:
@@ -250,9 +294,24 @@ class Operator:
             writes=dict(self.client.writes),
         )
 
-    @property
-    def _namespaces(self) -> tuple[str | None, ...]:
-        return self.settings.namespaces or (None,)
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not beyond `stop`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work, but not beyond `stop`."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        stopped.cancel()
 
 
 @asynccontextmanager

@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     """The address of /healthz, /readyz and /metrics. Default: every address."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port of /healthz, /readyz and /metrics; 0 for any free one."""
+    api_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How long one request to the API server may take, in seconds; a watch lasts longer."""
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """How many resources are reconciled at once."""
     resync_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -23,6 +23,8 @@ Object = dict[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+_DOUBT: Final = 1.0
+"""Seconds in which the watch will have told whether a request without an answer was done."""
 NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
@@ -34,7 +36,7 @@ class ApiError(Exception):
         status: The HTTP status.
         reason: The Status object's reason, such as `AlreadyExists`; `NamespaceTerminating` where that is the cause.
         message: The API server's own words.
-        retry_after: Seconds to wait, where it said so.
+        retry_after: Seconds to wait, where it said so or nobody knows what it did.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
@@ -64,7 +66,7 @@ async def load_configuration(context: str | None = None) -> Configuration:
         await kubernetes_config.load_kube_config(
             config_file=os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration
         )
-    configuration.retries = 0
+    configuration.retries = None  # none at all: 0 would repeat a refused GET for ever
     configuration.connection_pool_maxsize = 64
     return configuration
 
@@ -108,18 +110,21 @@ class Client:
         """
         url = self.configuration.host + path + (f"?{urlencode(params)}" if params else "")
         headers = {"Content-Type": content_type, "Accept": accept}
-        token = await self.configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = token
         try:
+            token = await self.configuration.get_api_key_with_prefix("BearerToken")
+            if token:
+                headers["Authorization"] = token
             response = await self._api.rest_client.request(
                 method, url, headers=headers, body=body, _request_timeout=self._timeout
             )
             data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ApiError(0, "Unreachable", str(error) or type(error).__name__) from error
+            raise ApiError(0, "Unreachable", str(error) or type(error).__name__, _DOUBT) from error
         if 200 <= response.status < 300:
-            return json.loads(data)  # type: ignore[no-any-return]  # the API server answers objects
+            try:
+                return json.loads(data)  # type: ignore[no-any-return]  # the API server answers objects
+            except ValueError as error:  # something between us and the API server answers in its place
+                raise ApiError(0, "Unreadable", f"the answer is no JSON: {data[:100]!r}") from error
         raise _error(response.status, data, response.getheader("Retry-After"))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
