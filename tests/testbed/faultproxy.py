@@ -56,7 +56,7 @@ class LoseAnswer:
 
 @dataclass(frozen=True)
 class Hang:
-    """Do not answer until the fault is lifted; then the request goes through."""
+    """Do not answer until the fault is lifted; then the request goes through, unless the client gave it up."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class CutWatch:
 
 @dataclass(frozen=True)
 class ExpireWatch:
-    """Send a watch an ERROR event, 410 Expired, and end it: what a client must answer with a new list."""
+    """Send a watch an ERROR event and end it: 410 Expired is what a client must answer with a new list."""
+
+    code: int = 410
 
 
 Action = Refuse | LoseAnswer | Hang | CutWatch | ExpireWatch
@@ -194,6 +196,10 @@ class FaultProxy:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._serve())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
 
     async def _serve(self) -> None:
@@ -203,7 +209,8 @@ class FaultProxy:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
             application = web.Application(client_max_size=1 << 26)
             application.router.add_route("*", "/{path:.*}", self._answer)
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+            # what the client has given up ends here, too; a watch would go on for ever
+            runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -226,8 +233,9 @@ class FaultProxy:
         match fault.action if fault else None:
             case Refuse() as refusal:
                 return _refusal(refusal)
-            case ExpireWatch():
-                expired = {"type": "ERROR", "object": _status(410, "too old resource version")}
+            case ExpireWatch(code=code):
+                message = "too old resource version" if code == 410 else "a fault that the test asked for"
+                expired = {"type": "ERROR", "object": _status(code, message)}
                 return web.Response(text=json.dumps(expired) + "\n", content_type="application/json")
             case CutWatch(after_events=0):
                 return web.Response(text="", content_type="application/json")
