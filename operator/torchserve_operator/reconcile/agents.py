@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import logging
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import aiohttp
 
@@ -15,7 +17,10 @@ from torchserve_operator.kube.cache import Key
 from torchserve_operator.status.pods import Pod
 from torchserve_operator.status.report import Read, parse_report
 
-logger = logging.getLogger(__name__)
+_LIMIT: Final = 1 << 20
+"""The most that is read of an agent's answer, in bytes: a pod may answer anything, without an end."""
+_WORDS: Final = 200
+"""The most that is told of why a read failed, in characters."""
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class _Target:
     interval: float
     due: float
     read: Read
+    latest: int = 0
 
 
 class AgentReader:
@@ -52,7 +58,7 @@ class AgentReader:
         self._unsettled = unsettled
         self._settled = settled
         self.concurrency = concurrency
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._seconds = timeout
         self._targets: dict[str, _Target] = {}
         self._pods: dict[Key, set[str]] = {}
         self._heap: list[tuple[float, int, str]] = []
@@ -104,7 +110,13 @@ class AgentReader:
     async def run(self) -> None:
         """Read for ever, one agent at a time; run `concurrency` of these, cancel them to stop."""
         connector = aiohttp.TCPConnector(limit=1, force_close=True)
-        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
+        # not decompressed: a few bytes can become gigabytes
+        async with aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=self._seconds),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+        ) as session:
             while True:
                 async with self._turn:
                     uid = await self._next()
@@ -133,24 +145,54 @@ class AgentReader:
         target = self._targets.get(uid)
         if target is None:
             return
-        host = f"[{target.address}]" if ":" in target.address else target.address
+        due, number = target.due, next(self._order)
         self.reads += 1
         try:
-            async with session.get(f"http://{host}:{AGENT_PORT}/status") as response:
-                response.raise_for_status()
-                read = Read(parse_report(await response.json(content_type=None)))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+            read = Read(parse_report(await _status(session, target.address)))
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             self.failures += 1
-            failure = str(error) or type(error).__name__
-            read = replace(target.read, failure=failure, failures=target.read.failures + 1)
+            read = replace(target.read, failure=self._words(error), failures=target.read.failures + 1)
+        if number < target.latest:
+            return  # a read that began later has ended before
         now = asyncio.get_running_loop().time()
         news = read.report != target.read.report or min(read.failures, 3) != min(target.read.failures, 3)
-        target.read = read
-        target.due = now + target.interval
-        self._push(uid, target)
+        target.read, target.latest = read, number
+        if target.due == due:  # nobody asked for another read meanwhile
+            target.due = now + (min(self._unsettled, target.interval) if read.failure else target.interval)
+            self._push(uid, target)
         if news:
             self._enqueue(target.key)
+
+    def _words(self, error: Exception) -> str:
+        """Return why a read failed, without what differs from pod to pod: it goes into a condition."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._seconds:g} s"
+        if isinstance(error, OSError) and error.errno:
+            return os.strerror(error.errno)
+        return (str(error) or type(error).__name__)[:_WORDS]
 
     def _push(self, uid: str, target: _Target) -> None:
         heapq.heappush(self._heap, (target.due, next(self._order), uid))
         self._wake.set()
+
+
+async def _status(session: aiohttp.ClientSession, address: str) -> Any:
+    """Return an agent's answer as JSON.
+
+    Raises:
+        aiohttp.ClientError: None came.
+        OSError: None came, or none in time.
+        ValueError: It is not what an agent answers.
+        RecursionError: The same, made with care.
+    """
+    host = f"[{address}]" if ":" in address else address
+    # a redirect would send the operator where a pod wants it to go
+    async with session.get(f"http://{host}:{AGENT_PORT}/status", allow_redirects=False) as response:
+        if response.status != 200:
+            raise ValueError(f"HTTP status {response.status}")
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > _LIMIT:
+                raise ValueError(f"the answer is longer than {_LIMIT} bytes")
+    return json.loads(body)

@@ -1,8 +1,18 @@
-"""What a pod's agent says on /status. Pure; tolerant of an older or newer agent, which may leave fields out."""
+"""What a pod's agent says on /status. Pure; tolerant of an older or newer agent, which may leave fields out.
+
+A pod runs its users' code: nothing that it says is taken for more than words.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_WORKERS: Final = 1_000_000
+"""More workers than any pod has."""
+_TEXT: Final = 4096
+"""The most that is kept of a message, in characters."""
+_NAME: Final = 128
+"""The most that is kept of a name or a hash, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +66,59 @@ class Read:
     failures: int = 0
 
 
-def parse_report(body: Mapping[str, Any]) -> Report:
-    """Return the report of a /status answer.
+def parse_report(body: Any) -> Report:
+    """Return the report of a /status answer, whatever JSON it is.
 
     Raises:
         ValueError: It is not one.
     """
+    try:
+        return _report(body)
+    except (AttributeError, KeyError, OverflowError, TypeError) as error:
+        raise ValueError("the answer is no status document") from error
+
+
+def _report(body: Mapping[str, Any]) -> Report:
     if body.get("schema") != 1:
-        raise ValueError(f"unknown schema {body.get('schema')!r}")
+        raise ValueError("the answer is no status document of schema 1")
     tls = body.get("tls") or {}
     return Report(
-        state=str(body.get("state", "Starting")),
+        state=_name(body.get("state", "Starting")),
         ready=bool(body.get("ready")),
         started=bool(body.get("started")),
-        policy_hash=str(body.get("policyHash", "")),
-        message=str((body.get("server") or {}).get("message") or ""),
+        policy_hash=_name(body.get("policyHash", "")),
+        message=_text((body.get("server") or {}).get("message") or ""),
         models=tuple(_model(model) for model in body.get("models") or ()),
-        certificate=str(tls.get("mountedHash") or "renewed") if tls.get("certificateChanged") else None,
+        certificate=_name(tls.get("mountedHash") or "renewed") if tls.get("certificateChanged") else None,
         warnings=tuple(_pair(warning) for warning in body.get("warnings") or ()),
     )
 
 
 def _model(body: Mapping[str, Any]) -> ModelReport:
     return ModelReport(
-        name=str(body["name"]),
-        version=str(body.get("version", "")),
-        min_workers=int(body.get("minWorkers") or 0),
-        ready_workers=int(body.get("readyWorkers") or 0),
+        name=_name(body["name"]),
+        version=_name(body.get("version", "")),
+        min_workers=_workers(body.get("minWorkers")),
+        ready_workers=_workers(body.get("readyWorkers")),
         error=_pair(body["error"]) if body.get("error") else None,
     )
 
 
 def _pair(body: Mapping[str, Any]) -> tuple[str, str]:
-    return str(body.get("reason", "Unknown")), str(body.get("message", ""))
+    return _name(body.get("reason", "Unknown")), _text(body.get("message", ""))
+
+
+def _name(value: object) -> str:
+    return _text(value, _NAME)
+
+
+def _text(value: object, most: int = _TEXT) -> str:
+    """Return the value as text that every JSON parser reads alike: no lone surrogates."""
+    return str(value)[:most].encode("utf-8", "replace").decode()
+
+
+def _workers(value: Any) -> int:
+    count = int(value or 0)
+    if not 0 <= count <= _WORKERS:
+        raise ValueError("the answer's count of workers is none")
+    return count
