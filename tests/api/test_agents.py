@@ -303,7 +303,7 @@ async def _endless(request: web.Request) -> web.StreamResponse:
         await response.write(b" " * 65536)
 
 
-async def _bomb(request: web.Request) -> web.StreamResponse:
+async def _bomb(_: web.Request) -> web.StreamResponse:
     response = web.Response(body=b" " * (1 << 25), headers={"Content-Type": "application/json"})
     response.enable_compression(web.ContentCoding.deflate)
     return response
