@@ -104,6 +104,7 @@ def test_what_breaks_while_the_operator_is_down_is_right_once_it_is_back(running
     assert served.condition(NAME) == {}, "nobody has seen the new generation"
     running.up()
     served.ready(NAME)
+    served.wait_for(NAME, "Reconciling", "False")  # until then a pod of the old generation may answer, too
     assert served.predict(NAME, "new", "second") == "new"
     (container,) = served.deployment(NAME)["spec"]["template"]["spec"]["containers"]
     assert "STRANGER" not in {entry["name"] for entry in container["env"]}
