@@ -18,6 +18,7 @@ from torchserve_operator.app.manifests import Other, Resource, Unreadable, find
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 INVALID = 1
+USAGE = 2
 
 
 def _version() -> str:
@@ -94,19 +95,15 @@ def render(source: str) -> None:
 @main.command()
 def run() -> None:
     """Run the operator. Its settings are environment variables, TORCHSERVE_OPERATOR_*."""
-    from pydantic import ValidationError
-
     from torchserve_operator.app.main import run as run_operator
-    from torchserve_operator.app.settings import Settings
+    from torchserve_operator.app.settings import SettingsError, read_settings
 
     try:
-        settings = Settings()
-    except ValidationError as error:
-        problems = "; ".join(
-            f"TORCHSERVE_OPERATOR_{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise click.UsageError(problems) from None
+        settings = read_settings()
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"Error: {problem}", err=True)
+        sys.exit(USAGE)
     sys.exit(run_operator(settings))
 
 

@@ -1,15 +1,28 @@
 """The operator's settings, from the environment. Each has a default that suits a cluster of any size."""
 
-from typing import Annotated, Literal
+import os
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from torchserve_operator.api.errors import did_you_mean
+
+PREFIX: Final = "TORCHSERVE_OPERATOR_"
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NOT_OURS: Final = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?|CACHE)")
+"""What Kubernetes sets beside a Service called torchserve-operator, and where the testbed keeps what it built."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
     """Read from `TORCHSERVE_OPERATOR_*` variables, such as `TORCHSERVE_OPERATOR_LOG_LEVEL=DEBUG`."""
 
-    model_config = SettingsConfigDict(env_prefix="TORCHSERVE_OPERATOR_", use_attribute_docstrings=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, extra="forbid")
 
     namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """The namespaces to serve, separated by commas. Empty: the whole cluster."""
@@ -23,24 +36,83 @@ class Settings(BaseSettings):
     """The address of /healthz, /readyz and /metrics. Default: every address."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port of /healthz, /readyz and /metrics; 0 for any free one."""
-    api_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    api_timeout_seconds: Seconds = 30.0
     """How long one request to the API server may take, in seconds; a watch lasts longer."""
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """How many resources are reconciled at once."""
-    resync_seconds: Annotated[float, Field(gt=0)] = 600.0
+    resync_seconds: Seconds = 600.0
     """How often every resource is looked at again, and the caches are compared with the cluster, in seconds."""
-    agent_unsettled_seconds: Annotated[float, Field(gt=0)] = 5.0
+    agent_unsettled_seconds: Seconds = 5.0
     """How often the agents of a resource are read while something is going on, in seconds."""
-    agent_settled_seconds: Annotated[float, Field(gt=0)] = 60.0
+    agent_settled_seconds: Seconds = 60.0
     """How often the agents of a resource at rest are read, in seconds."""
     agent_concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many agents are read at once."""
-    agent_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
+    agent_timeout_seconds: Seconds = 3.0
     """How long one read of an agent may take, in seconds."""
 
     @field_validator("namespaces", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if not isinstance(value, str):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        wrong = next((name for name in names if not _NAMESPACE.fullmatch(name)), None)
+        if wrong is not None:
+            raise ValueError(f"has {wrong!r}, which is no name of a namespace; expected names separated by commas")
+        return names
+
+
+class SettingsError(Exception):
+    """Some variables are wrong.
+
+    Attributes:
+        problems: One line for each: the variable, what is wrong, what was expected.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process's environment.
+
+    Raises:
+        SettingsError: With every problem found in it.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    given = [name for name in map(str.upper, os.environ) if name.startswith(PREFIX)]
+    problems = [
+        f"{name} is not a setting{did_you_mean(name, known)}"
+        for name in sorted(set(given) - set(known))
+        if not _NOT_OURS.fullmatch(name.removeprefix(PREFIX))
+    ]
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [_problem(detail) for detail in error.errors()]
+    if problems:
+        raise SettingsError(tuple(problems))
+    return settings
+
+
+def _problem(detail: ErrorDetails) -> str:
+    name, given, context = str(detail["loc"][0]), detail["input"], detail.get("ctx", {})
+    expected = next(_expected(detail["type"], name, context), None)
+    if expected is None:
+        return f"{PREFIX}{name.upper()} {detail['msg'].removeprefix('Value error, ')}"
+    return f"{PREFIX}{name.upper()} is {str(given)[:80]!r}; expected {expected}"
+
+
+def _expected(kind: str, name: str, context: dict[str, Any]) -> Iterator[str]:
+    """Yield what was expected, where it can be told."""
+    if kind == "literal_error":
+        yield "one of " + ", ".join(map(str, get_args(Settings.model_fields[name].annotation)))
+    elif kind.startswith(("int_", "float_", "finite_")):
+        yield "a whole number" if kind.startswith("int_") else "a number"
+    elif kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
+        word, key = {"greater_than": ("more than", "gt"), "greater_than_equal": ("at least", "ge")}.get(
+            kind, ("at most", "le")
+        )
+        yield f"{word} {context[key]:g}"

@@ -136,7 +136,7 @@ def test_a_wrong_setting_is_wrong_use_and_names_its_variable(monkeypatch: pytest
     monkeypatch.setenv("TORCHSERVE_OPERATOR_WORKERS", "many")
     result = invoke("run")
     assert result.exit_code == 2
-    assert "TORCHSERVE_OPERATOR_WORKERS: " in result.stderr
+    assert result.stderr == "Error: TORCHSERVE_OPERATOR_WORKERS is 'many'; expected a whole number\n"
 
 
 def test_the_version_is_told() -> None:
