@@ -1,4 +1,4 @@
-"""`make generate`: writes what is made from the models: the CRD and the reference pages.
+"""`make generate`: writes what is made from the code: the CRD and the reference pages.
 
 `python -m torchserve_operator.app.generate` writes below the current directory; a test holds that it leaves no diff.
 """
@@ -11,6 +11,7 @@ import yaml
 
 from torchserve_operator.api.crd import custom_resource_definition
 from torchserve_operator.api.names import GROUP, PLURAL
+from torchserve_operator.app.process_reference import metrics_page, settings_page
 from torchserve_operator.app.reference import conditions_page, resource_page
 
 HEADER: Final = "# Generated from operator/torchserve_operator/api by `make generate`; do not edit.\n"
@@ -23,6 +24,8 @@ def generated_files() -> Mapping[str, str]:
         + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True),
         "docs/reference/torchservemodel.md": resource_page(),
         "docs/reference/conditions.md": conditions_page(),
+        "docs/reference/settings.md": settings_page(),
+        "docs/reference/metrics.md": metrics_page(),
     }
 
 

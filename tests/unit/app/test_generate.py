@@ -8,6 +8,7 @@ from torchserve_operator.api.conditions import ConditionType, Reason
 from torchserve_operator.api.crd import custom_resource_definition
 from torchserve_operator.app.generate import generated_files, write
 from torchserve_operator.app.reference import member_docs
+from torchserve_operator.app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,3 +37,11 @@ def test_every_field_is_in_the_reference() -> None:
         inner = schema["spec"]["properties"][field]
         for name in inner.get("properties", {}) or inner["items"]["properties"]:
             assert f".{name}` | " in page
+
+
+def test_every_setting_is_in_the_reference_with_a_description() -> None:
+    rows = [
+        row.split(" | ") for row in generated_files()["docs/reference/settings.md"].splitlines() if "| `TORCH" in row
+    ]
+    assert [row[0] for row in rows] == [f"| `TORCHSERVE_OPERATOR_{name.upper()}`" for name in Settings.model_fields]
+    assert all(len(row[3].removesuffix(" |")) > 10 for row in rows)
