@@ -68,6 +68,9 @@ async def load_configuration(context: str | None = None) -> Configuration:
         )
     configuration.retries = None  # none at all: 0 would repeat a refused GET for ever
     configuration.connection_pool_maxsize = 64
+    # Otherwise each request goes to two threads and back, to look for ~/.netrc and for a proxy in the environment,
+    # of which kopf's watches take no notice either; a kubeconfig's proxy-url counts.
+    configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
 
