@@ -205,6 +205,24 @@ async def test_what_went_away_while_a_watch_had_expired_is_found(faulty: Faulty)
     assert "gone without an event" in faulty.log.getvalue()
 
 
+async def test_a_change_that_comes_first_with_the_answer_to_a_write_is_not_passed_over(faulty: Faulty) -> None:
+    world = faulty.world
+    async with faulty.operator():
+        with faulty.proxy.fault(Hang(), method="PATCH", path="/status$") as writing:
+            await world.create(replicas=2)
+            await asyncio.to_thread(writing.wait)
+            with faulty.proxy.fault(Refuse(503), method="GET", path="/torchservemodels$") as blind:
+                faulty.proxy.cut_watches()
+                await asyncio.to_thread(blind.wait)
+                await world.patch(RESOURCE, "digits", {"spec": {"replicas": 5}})
+                writing.lifted.set()
+
+                async def scaled() -> bool:
+                    return ((await world.get(DEPLOYMENT)) or {})["spec"]["replicas"] == 5
+
+                await world.eventually(scaled)
+
+
 @pytest.mark.parametrize("code", [500, 504])
 async def test_an_error_in_a_watch_has_everything_watched_anew(faulty: Faulty, code: int) -> None:
     async with faulty.operator() as operator:

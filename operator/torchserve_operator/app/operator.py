@@ -88,6 +88,7 @@ class Operator:
             self.cache,
             self.reader,
             Recorder(self.client, FIELD_MANAGER, socket.gethostname()),
+            again=self.queue.add,
             bundle=self._bundle,
         )
         self.metrics.watch(self._snapshot)
@@ -219,7 +220,8 @@ class Operator:
             kinds = await self.watcher.relisted()
             while True:
                 try:
-                    await self.watcher.sweep(self.client, kinds)
+                    # the resources first: what belonged to one that is gone must not be made anew
+                    await self.watcher.sweep(self.client, {RESOURCE, *kinds})
                 except ApiError as error:
                     logger.warning("sweep failed", extra={"error": str(error)})
                     await asyncio.sleep(max(1.0, error.retry_after or 0.0))

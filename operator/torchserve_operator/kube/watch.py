@@ -168,13 +168,13 @@ class Watcher:
 
         Args:
             client: The API server.
-            kinds: Which to compare; all of them where absent.
+            kinds: Which to compare, in the order of the selectors; all of them where absent.
 
         Raises:
             ApiError: Some kind cannot be listed.
         """
         there: dict[Kind, set[tuple[str, str, int]]] = {}
-        for kind in self._selectors if kinds is None else kinds:
+        for kind in (kind for kind in self._selectors if kinds is None or kind in kinds):
             before = {(at, self._cache.revision(kind, *at)) for at in self._cache.keys(kind)}
             found = there[kind] = set()
             for namespace in self._namespaces:

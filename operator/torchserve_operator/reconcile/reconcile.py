@@ -59,6 +59,8 @@ class Reconciler:
         cache: What is known of the cluster.
         reader: The agents' words.
         recorder: Where Events go.
+        again: Called with a key that must be looked at once more: an answer to a write may bring what somebody else
+            changed just before, and its event then is no news.
         bundle: The agent that new pods are started with.
         clock: The time, for conditions.
     """
@@ -70,6 +72,7 @@ class Reconciler:
         reader: AgentReader,
         recorder: Recorder,
         *,
+        again: Callable[[Key], None],
         bundle: AgentBundle,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
@@ -78,6 +81,7 @@ class Reconciler:
         self._writer = Writer(client, cache)
         self._reader = reader
         self._recorder = recorder
+        self._again = again
         self._bundle = bundle
         self._clock = clock
 
@@ -186,6 +190,7 @@ class Reconciler:
                         continue
                     raise RetryLaterError(str(error), error.retry_after) from error
                 self._cache.put(POD, answer)
+                self._again(key)
             self._reader.soon(key, 1.0)
 
     def _observe(
@@ -243,6 +248,8 @@ class Reconciler:
                 return
             raise RetryLaterError(str(error), error.retry_after) from error
         self._cache.put(RESOURCE, answer)
+        if answer["metadata"]["generation"] != metadata["generation"]:
+            self._again((metadata["namespace"], metadata["name"]))
         before, after = _ready(previous), _ready(status)
         logger.info(
             "status written",
