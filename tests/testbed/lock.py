@@ -24,7 +24,8 @@ def lock(*, upgrade: bool = False) -> None:
     Versions that are locked stay unless pyproject.toml no longer allows them, or ``upgrade`` asks for the newest.
     """
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    runtime = project["project"]["dependencies"]
+    # The image takes models from S3 as it is; the other extras are for images of one's own.
+    runtime = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["s3"]]
     build = project["build-system"]["requires"]
     dev = project["dependency-groups"]["dev"]
     _compile("runtime", runtime, [], upgrade=upgrade)

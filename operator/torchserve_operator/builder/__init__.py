@@ -1,0 +1,1 @@
+"""Images with the model baked in, built without a Dockerfile, root or privilege: layers streamed to a registry."""
