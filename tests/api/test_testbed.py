@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed import gotools
 from testbed.apiserver import ApiServer
 from testbed.faultproxy import CutWatch, ExpireWatch, FaultProxy, Hang, LoseAnswer, Refuse
 
@@ -129,3 +130,10 @@ def test_a_watch_can_be_cut_after_some_events_or_at_any_time(proxy: FaultProxy) 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_program_that_is_asked_for_twice_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHSERVE_OPERATOR_CACHE", str(tmp_path))
+    found = gotools.tools(["pause", "pause"])
+    assert list(found) == ["pause"]
+    assert os.access(found["pause"], os.X_OK)

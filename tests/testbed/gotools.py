@@ -113,7 +113,7 @@ def tools(names: Iterable[str] = PROGRAMS) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     missing: dict[str, list[Program]] = {}
-    for name in names:
+    for name in dict.fromkeys(names):  # twice in the list is once to build
         if name not in PROGRAMS:
             raise TestbedError(f"no program {name!r}; there are {', '.join(PROGRAMS)}")
         given = _given(name)
