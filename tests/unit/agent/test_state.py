@@ -181,7 +181,7 @@ SILENT = LoadError("net_1.0", "9000", Problem("WorkerDied", "said nothing"), gen
 def test_a_failed_load_without_a_word_is_told_only_when_the_silence_lasts() -> None:
     line = Timeline().round(SILENT, net=view("LOADING"))
     assert line.error() is None
-    line.round(after=0.5, net=view("LOADING"))
+    line.round(after=4.0, net=view("LOADING"))
     assert line.error() is None
     line.round(SILENT, after=2.0, net=view("LOADING"))
     assert line.error() == ("LoadFailed", "said nothing")

@@ -22,8 +22,9 @@ OOM_WINDOW = 3.0
 """Seconds within which a killed process and a worker's disappearance are the same event."""
 
 
-SILENCE = 2.0
-"""Seconds in which a worker that failed to load may still say why: its last words come by another stream."""
+SILENCE = 5.0
+"""Seconds in which a worker that failed to load may still say why: its last words come by another stream, and on a busy
+machine more than two seconds after the word of its end (seen once)."""
 
 
 class ModelState(NamedTuple):
