@@ -22,9 +22,9 @@ demo: $(READY) ## The main job: cluster, operator, a TorchServeModel, real predi
 	PYTHONPATH=tests $(BIN)/python -m testbed.demo up
 
 .PHONY: test
-test: lint test-unit test-api ## Every test there is, with all set-up (.ci/run calls this)
+test: lint test-unit ## Every test there is, with all set-up (.ci/run calls this)
 	@# The rest waits more than it works, for pods, drains and downloads: side by side it takes little more than half.
-	$(MAKE) --no-print-directory --jobs=2 SIDE_BY_SIDE=1 test-server test-cluster
+	$(MAKE) --no-print-directory --jobs=3 --keep-going SIDE_BY_SIDE=1 test-cluster test-server test-api
 
 ##@ Tests by part
 
@@ -35,7 +35,7 @@ test-unit: $(READY) $(JAR) ## Pure logic and the agent: no cluster, no API serve
 .PHONY: test-api
 test-api: $(READY) $(JAR) ## Against a real kube-apiserver and etcd, started on the loopback
 	$(TESTBED) tools kube-apiserver etcd kubectl kube-controller-manager >/dev/null
-	$(PYTEST) tests/api $(ARGS)
+	$(PYTEST) tests/api $(ARGS)$(call labelled,api)
 
 .PHONY: test-server
 test-server: $(READY) $(JAR) ## Against a real TorchServe in containers: the images, the agent, every golden configuration
