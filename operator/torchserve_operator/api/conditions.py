@@ -12,7 +12,7 @@ class ConditionType(StrEnum):
     AVAILABLE = "Available"
     """Some revision answers now; alerts go by this."""
     IMAGE_READY = "ImageReady"
-    """The image is there and its container could be made."""
+    """The image is there and its container could be made; with `spec.build`, how far its build is."""
     MODELS_READY = "ModelsReady"
     """Every model of the current generation has its minWorkers."""
     RECONCILING = "Reconciling"
@@ -35,10 +35,19 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     """The spec cannot be served as written; the message names each field. What ran before goes on. Mend the spec."""
     CONFLICT = "Conflict"
-    """An object with a child's name exists and is not ours; the message names it. Rename or remove it."""
+    """An object with a child's name exists and is not ours, or an older resource pushes to the same tag; the message
+    names it. Rename or remove one of them."""
     WRITE_REFUSED = "WriteRefused"
     """The API server refused a child; the message has its words (a quota, a policy, a bad affinity). Mend the spec or
     the policy; the operator tries again by itself."""
+    BUILDING = "Building"
+    """The image is being built; the message has the stage and the bytes. What ran before goes on. Wait."""
+    BUILD_BLOCKED = "BuildBlocked"
+    """The build's pod cannot start; the message has the kubelet's or the scheduler's words. Mend what it names: the
+    build goes on by itself."""
+    BUILD_FAILED = "BuildFailed"
+    """The image could not be built; the message has the field, what is wrong and what to do. What ran before goes on,
+    and nothing is tried again by itself: mend the spec, change build.revision, or delete the failed Job."""
     PROGRESSING = "Progressing"
     """Pods of the current generation are being made. Wait."""
     MODELS_LOADING = "ModelsLoading"

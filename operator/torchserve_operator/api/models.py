@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from torchserve_operator.api.base import FreeObject, Model, Rule
+from torchserve_operator.api.build import PackageSpec, SourceSpec
 
 TYPED_MODEL_KEYS = (
     "minWorkers",
@@ -29,6 +30,10 @@ class ModelSpec(Model):
     path: Annotated[str, Field(pattern=r"^[^\n]+$", max_length=512)] | None = None
     """Where the model lies: a folder (an exploded archive) or a `.mar` file, relative to `server.modelStore` or
     absolute. Default: the model's name, as a folder or with `.mar`."""
+    archive: SourceSpec | None = None
+    """With `spec.build`: a ready archive (`.mar`, `.tgz` or `.tar.gz`) that is put into the image, exploded."""
+    package: PackageSpec | None = None
+    """With `spec.build`: the model's parts, packed into the image."""
     min_workers: Annotated[int, Field(ge=0, le=1000)] | None = None
     """The least number of workers. Default: `server.defaultWorkersPerModel`."""
     max_workers: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -55,6 +60,11 @@ class ModelSpec(Model):
     """Further keys of model-config.yaml: the handler's own, and TorchServe's that have no field here."""
 
     rules: ClassVar = (
+        Rule(
+            "(has(self.path) ? 1 : 0) + (has(self.archive) ? 1 : 0) + (has(self.package) ? 1 : 0) <= 1",
+            "set at most one of path, archive and package",
+            lambda m: [m.path, m.archive, m.package].count(None) >= 2,
+        ),
         Rule(
             "!has(self.path) || !self.path.split('/').exists(part, part == '..')",
             "path must not contain ..",

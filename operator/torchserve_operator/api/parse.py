@@ -21,7 +21,7 @@ def parse_spec(spec: object) -> TorchServeModelSpec:
         InvalidResourceError: With every error found in it.
     """
     if spec is None:
-        raise InvalidResourceError([FieldError("spec", "is missing; it needs at least image and models")])
+        raise InvalidResourceError([FieldError("spec", "is missing; it needs at least models, and image or build")])
     errors = list(shape_errors(spec))
     try:
         parsed = TorchServeModelSpec.model_validate(spec)

@@ -4,25 +4,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from torchserve_operator.api.base import IntOrPercent, Model, Quantity, Rule
+from torchserve_operator.api.base import IntOrPercent, Model, Rule
+from torchserve_operator.api.build import BuildSpec
 from torchserve_operator.api.models import ModelSpec
 from torchserve_operator.api.names import KIND, NAME_MAX_LENGTH
 from torchserve_operator.api.pod import Annotations, PodSpec
+from torchserve_operator.api.resources import Resources
 from torchserve_operator.api.server import LoggingSpec, ServerSpec
-
-ResourceList = Annotated[
-    dict[Annotated[str, Field(max_length=317)], Quantity],
-    Field(max_length=32),
-]
-
-
-class Resources(Model):
-    """What one pod asks for and may use. Heap, threads and worker defaults follow from the limits."""
-
-    requests: ResourceList = Field(default_factory=dict)
-    """What is set aside: cpu, memory, ephemeral-storage, and extended resources such as nvidia.com/gpu."""
-    limits: ResourceList = Field(default_factory=dict)
-    """What may be used. GPUs go here: nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu, gpu.intel.com/i915."""
 
 
 class RolloutSpec(Model):
@@ -66,8 +54,10 @@ class PodDisruptionBudgetSpec(Model):
 class TorchServeModelSpec(Model):
     """What is wanted."""
 
-    image: Annotated[str, Field(pattern=r"^[^\s]+$", max_length=1024, min_length=1)]
+    image: Annotated[str, Field(pattern=r"^[^\s]+$", max_length=1024, min_length=1)] | None = None
     """An image that has TorchServe and the models baked in. Pin it by digest: a tag may change under you."""
+    build: BuildSpec | None = None
+    """How the image is built in the cluster, instead of `image`."""
     models: Annotated[
         list[ModelSpec],
         Field(
@@ -94,7 +84,21 @@ class TorchServeModelSpec(Model):
     pod: PodSpec = Field(default_factory=PodSpec)
     """What may be set on the pods."""
     paused: bool = False
-    """Stops the operator's writes to this resource's children; status is still reported."""
+    """Stops the operator's writes to this resource's children, and starts no build; status is still reported."""
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.image) != has(self.build)",
+            "set exactly one of image and build",
+            lambda m: (m.image is None) != (m.build is None),
+        ),
+        Rule(
+            "has(self.build) || !self.models.exists(m, has(m.archive) || has(m.package))",
+            "archive and package are for a build: set spec.build, or take a model of the image by path",
+            lambda m: m.build is not None or all(model.archive is None and model.package is None for model in m.models),
+            field="models",
+        ),
+    )
 
 
 NAME_RULES = (

@@ -37,6 +37,55 @@ class ModelStatus(Model):
     """`minWorkers` on every wanted replica."""
 
 
+class BuildSource(Model):
+    """What one source was when it was read."""
+
+    model: str
+    """The model's name."""
+    identity: str
+    """A digest, an ETag, a version, or a time and a size."""
+
+
+class BuildFailure(Model):
+    """Why the image of the current spec is not there."""
+
+    attempt: str
+    """What was tried: the hash of everything that the build's Job is made of."""
+    job: str
+    """The Job; deleted before its time, it is made once more."""
+    message: str
+    """The field, what is wrong, and what to do about it."""
+    time: str
+    """When it failed."""
+
+
+class BuildStatus(Model):
+    """The last image that was built, and a failure since."""
+
+    key: str | None = None
+    """The hash of what the image was built of."""
+    image: str | None = None
+    """The image, by digest."""
+    base: str | None = None
+    """The base image, as named."""
+    base_digest: str | None = None
+    """The digest that the base image's name stood for."""
+    revision: str | None = None
+    """`spec.build.revision` of that build."""
+    started_at: str | None = None
+    """When its Job was made."""
+    seconds: int | None = None
+    """How long it took, from the Job's start to its end."""
+    sources: Annotated[list[BuildSource], Field(max_length=64)] | None = None
+    """What each mutable source was."""
+    why: str | None = None
+    """What had changed since the build before it."""
+    parts: Annotated[dict[str, str], Field(max_length=128)] | None = None
+    """The hash of each part of what it was built of."""
+    failure: BuildFailure | None = None
+    """The failed build of the current spec."""
+
+
 class TorchServeModelStatus(Model):
     """What is observed."""
 
@@ -67,6 +116,8 @@ class TorchServeModelStatus(Model):
         | None
     ) = None
     """Each model's workers."""
+    build: BuildStatus | None = None
+    """The image's build, with `spec.build`."""
     conditions: (
         Annotated[
             list[Condition],

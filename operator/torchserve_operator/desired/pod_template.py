@@ -18,7 +18,8 @@ from torchserve_operator.api.names import (
 )
 from torchserve_operator.api.pod import PodSpec
 from torchserve_operator.api.quantity import canonical_quantity
-from torchserve_operator.api.spec import ResourceList, TorchServeModelSpec
+from torchserve_operator.api.resources import ResourceList
+from torchserve_operator.api.spec import TorchServeModelSpec
 from torchserve_operator.desired.objects import Object, labels, pruned, selector
 from torchserve_operator.desired.sizing import Sizing
 from torchserve_operator.kube.drift import digest

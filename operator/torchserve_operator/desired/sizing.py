@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from torchserve_operator.api.models import ModelSpec
 from torchserve_operator.api.quantity import parse_quantity
-from torchserve_operator.api.spec import ResourceList, TorchServeModelSpec
+from torchserve_operator.api.resources import ResourceList
+from torchserve_operator.api.spec import TorchServeModelSpec
 from torchserve_operator.desired.gpus import Gpus, gpus_of
 
 MI: Final = 2**20
