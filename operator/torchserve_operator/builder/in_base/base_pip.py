@@ -86,6 +86,7 @@ class Pip:
             "PIP_ROOT_USER_ACTION": "ignore",
             "PIP_PROGRESS_BAR": "off",
             "PIP_NO_COLOR": "1",
+            "PIP_LOG": str(scratch / "pip.log"),
             "PIP_RETRIES": "3",
             "PIP_DEFAULT_TIMEOUT": "30",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -157,4 +158,12 @@ class Pip:
                 say(shown)
                 output.append(shown)
                 del output[:-5000]
-        return process.returncode, output
+        return process.returncode, output + (self._unfetched() if process.returncode else [])
+
+    def _unfetched(self) -> list[str]:
+        """Why pages of the index were not had: most versions of pip write it into their log file only."""
+        try:
+            lines = (self.scratch / "pip.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        return [self.mask(line) for line in lines if "Could not fetch URL" in line][-20:]

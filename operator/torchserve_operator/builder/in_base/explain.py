@@ -27,6 +27,7 @@ UNREACHABLE = re.compile(
 UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|certificate verify failed", re.IGNORECASE)
 
 REFUSED = re.compile(r"\b(?:401|403)\b.{0,40}(?:Error|Credentials|Unauthorized|Forbidden)", re.IGNORECASE)
+CONNECTING = re.compile(r"after connection broken by|ConnectionError|Max retries|Could not fetch URL", re.IGNORECASE)
 
 NO_VERSION = re.compile(
     r"Could not find a version that satisfies the requirement (.+?)"
@@ -117,25 +118,25 @@ def _build(text: str, plan: Plan) -> RequirementsError | None:
 def _index(text: str, _: Plan) -> RequirementsError | None:
     if re.search(r"\(from versions: (?!none\)|\))", text):
         return None  # it answered
+    # The lines from pip's log name the host; its warnings mostly do not.
+    lines = sorted(text.splitlines(), key=lambda line: "Could not fetch URL" not in line)
     field = "spec.build.indexSecretName"
-    if UNTRUSTED.search(text):
-        host = _host(text)
-        return RequirementsError(
-            f"the certificate of the index{host} is not trusted", "put its CA into ca.crt of the Secret", field
-        )
-    if REFUSED.search(text):
-        return RequirementsError(
-            f"the index{_host(text)} refuses the credentials", "look at PIP_INDEX_URL of the Secret", field
-        )
-    found = UNREACHABLE.search(text)
-    if found and ("after connection broken by" in text or "ConnectionError" in text or "Max retries" in text):
-        hint = "name an index that the cluster reaches in PIP_INDEX_URL of a Secret, spec.build.indexSecretName"
-        return RequirementsError(f"the package index{_host(text)} cannot be reached: {found.group(1)}", hint, field)
+    for line in lines:
+        if UNTRUSTED.search(line):
+            message = f"the certificate of the index{_host(line)} is not trusted"
+            return RequirementsError(message, "put its CA into ca.crt of the Secret", field)
+        if REFUSED.search(line):
+            message = f"the index{_host(line)} refuses the credentials"
+            return RequirementsError(message, "look at PIP_INDEX_URL of the Secret", field)
+        found = UNREACHABLE.search(line)
+        if found and CONNECTING.search(line):
+            hint = "name an index that the cluster reaches in PIP_INDEX_URL of a Secret, spec.build.indexSecretName"
+            return RequirementsError(f"the package index{_host(line)} cannot be reached: {found.group(1)}", hint, field)
     return None
 
 
-def _host(text: str) -> str:
-    found = re.search(r"https?://(?:[^/@\s]*@)?([^/\s'\",)]+)|host='([^']+)'", text)
+def _host(line: str) -> str:
+    found = re.search(r"https?://([^/\s'\",)]+)|host='([^']+)'", line)
     return f" {found.group(1) or found.group(2)}" if found else ""
 
 
