@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from aiohttp import web
 
 from testbed.apiserver import ApiServer
+from testbed.definition import wait_established
 from torchserve_operator.agent.bundle import agent_bundle
 from torchserve_operator.api.names import AGENT_PORT, API_VERSION, CONTAINER, KIND
 from torchserve_operator.api.parse import parse_spec
@@ -40,7 +41,7 @@ async def api_server() -> AsyncIterator[tuple[ApiServer, Client]]:
     # Starting it waits by sleeping, and nothing else is to be done meanwhile.
     with ApiServer(arguments=["--service-cluster-ip-range=10.0.0.0/12"]) as api:
         api.kubectl("apply", "--server-side", "-k", "crds")
-        api.kubectl("wait", "--for=condition=Established", f"crd/{RESOURCE.plural}.{RESOURCE.group}")
+        wait_established(api)
         with _kubeconfig(api):
             configuration = await load_configuration()
         async with Client(configuration, "bench", timeout=60.0) as client:

@@ -7,8 +7,8 @@ import pytest
 from world import World
 
 from testbed.apiserver import ApiServer
+from testbed.definition import wait_established
 from torchserve_operator.kube.client import Client, load_configuration
-from torchserve_operator.reconcile.projections import RESOURCE
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def api() -> Iterator[ApiServer]:
     """Return a server that knows the resource."""
     with ApiServer() as server:
         server.kubectl("apply", "--server-side", "-k", "crds")
-        server.kubectl("wait", "--for=condition=Established", f"crd/{RESOURCE.plural}.{RESOURCE.group}")
+        wait_established(server)
         yield server
 
 

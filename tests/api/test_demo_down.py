@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from testbed import demo_objects, operator
+from testbed import definition, demo_objects, operator
 from testbed.apiserver import ApiServer
 from testbed.project_images import REPOSITORY
 
@@ -15,7 +15,7 @@ def test_down_removes_the_demo_the_operator_and_its_crd_and_nothing_else() -> No
     with ApiServer(controller_manager=True) as server:
         before = server.kubectl("get", "namespaces,clusterroles,crds", "-o", "name")
         server.kubectl("apply", "--server-side", "-k", str(operator.MANIFESTS))
-        server.kubectl("wait", "--for=condition=Established", f"crd/{operator.CRD}", "--timeout=30s")
+        definition.wait_established(server)
         resource = demo_objects.resource("registry.example/digits@sha256:" + "0" * 64)
         for thing in (demo_objects.namespace(), resource):
             server.kubectl("apply", "-f", "-", stdin=json.dumps(thing))

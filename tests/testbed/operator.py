@@ -8,13 +8,13 @@ import yaml
 
 from testbed import project_images
 from testbed.cluster import Cluster
+from testbed.definition import CRD, wait_established
 from testbed.errors import TestbedError
 from testbed.progress import say, step
 
 MANIFESTS = project_images.REPOSITORY / "manifests"
 NAMESPACE = "torchserve-operator"
 DEPLOYMENT = "torchserve-operator"
-CRD = "torchservemodels.torchserve-operator.dev"
 PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
 """The label selector of the operator's pods."""
 
@@ -55,7 +55,7 @@ def install(cluster: Cluster) -> Installation:
     before = _generations(cluster)
     cluster.kubectl(*apply, stdin=documents)
     changed = _generations(cluster) != before
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    wait_established(cluster)
     if changed:
         with step("waiting for the operator"):
             _wait(cluster)
