@@ -23,6 +23,7 @@ KUBERNETES = "v1.36.3"
 ETCD = "3.6.8"
 COREDNS = "v1.14.2"
 CONTAINERD = "v2.4.2"
+REGISTRY = "v3.1.2"
 # What the go.mod files pin; a test sees to it that the two agree.
 
 _STRIP = "-s -w"
@@ -89,6 +90,7 @@ PROGRAMS = {
         Program("crictl", "crictl"),
         Program("netagent", "netagent"),
         Program("pause", "pause"),
+        Program("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
     )
 }
 """In the order of need: what the API tests wait for comes first."""
