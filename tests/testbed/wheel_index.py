@@ -41,6 +41,7 @@ def write_wheel(
     files: Mapping[str, str | bytes],
     *,
     requires: Iterable[str] = (),
+    extras: Iterable[str] = (),
     requires_python: str = "",
     tag: str = "py3-none-any",
     scripts: Mapping[str, str] | None = None,
@@ -49,6 +50,7 @@ def write_wheel(
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}"]
+    metadata += [f"Provides-Extra: {extra}" for extra in extras]
     metadata += [f"Requires-Dist: {line}" for line in requires]
     metadata += [f"Requires-Python: {requires_python}"] if requires_python else []
     contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}

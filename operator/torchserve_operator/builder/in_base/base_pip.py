@@ -86,7 +86,7 @@ class Pip:
             "PIP_ROOT_USER_ACTION": "ignore",
             "PIP_PROGRESS_BAR": "off",
             "PIP_NO_COLOR": "1",
-            "PIP_LOG": str(scratch / "pip.log"),
+            "PIP_USER": "0",
             "PIP_RETRIES": "3",
             "PIP_DEFAULT_TIMEOUT": "30",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -124,7 +124,7 @@ class Pip:
             )
         return version
 
-    def install(self, *arguments: str, lines: list[str]) -> tuple[int, list[str]]:
+    def install(self, *arguments: str, lines: list[str], first_on_path: Path | None = None) -> tuple[int, list[str]]:
         """Run `pip install` on some lines; its exit code and masked output.
 
         Packages that come as source are built in isolation, with build tools from the index. An index without them
@@ -133,20 +133,26 @@ class Pip:
         file = self.scratch / "requirements.txt"
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--no-compile", *arguments, "-r", str(file)]
-        code, output = self._run(command + ([] if self.isolated else ["--no-build-isolation"]))
+        environment = self.with_first_on_path(first_on_path)
+        code, output = self._run(command + ([] if self.isolated else ["--no-build-isolation"]), environment)
         tools = importlib.util.find_spec("setuptools") is not None
         if code != 0 and self.isolated and tools and any("build dependencies" in line for line in output):
             self.isolated = False
             say("requirements: the index has no build tools; trying with the base image's")
-            code, output = self._run([*command, "--no-build-isolation"])
+            code, output = self._run([*command, "--no-build-isolation"], environment)
         return code, output
 
-    def _run(self, command: list[str]) -> tuple[int, list[str]]:
+    def with_first_on_path(self, folder: Path | None) -> dict[str, str]:
+        """Return the environment with a folder before all others that Python looks into."""
+        path = [str(folder or ""), self.environment.get("PYTHONPATH", "")]
+        return {**self.environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+    def _run(self, command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
         output: list[str] = []
         with subprocess.Popen(
             command,
             cwd=str(self.work),
-            env=self.environment,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -158,12 +164,22 @@ class Pip:
                 say(shown)
                 output.append(shown)
                 del output[:-5000]
-        return process.returncode, output + (self._unfetched() if process.returncode else [])
+        said = "\n".join(output)
+        if process.returncode != 0 and "(from versions: none)" in said and "build dependencies" not in said:
+            output += self._unfetched(command, environment)
+        return process.returncode, output
 
-    def _unfetched(self) -> list[str]:
-        """Why pages of the index were not had: most versions of pip write it into their log file only."""
-        try:
-            lines = (self.scratch / "pip.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+    def _unfetched(self, command: list[str], environment: dict[str, str]) -> list[str]:
+        """Why there are no versions.
+
+        Many versions of pip tell it to a log file only, and where they write one, the output lacks other things: so
+        pip is asked a second time.
+        """
+        log = self.scratch / "pip.log"
+        quick = {**environment, "PIP_LOG": str(log), "PIP_RETRIES": "0"}
+        silent = subprocess.DEVNULL
+        subprocess.run(command, cwd=str(self.work), env=quick, stdout=silent, stderr=silent, check=False)
+        if not log.is_file():
             return []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         return [self.mask(line) for line in lines if "Could not fetch URL" in line][-20:]

@@ -37,7 +37,6 @@ class Package(NamedTuple):
     hashes: list[str]
     """`sha256:...` of the chosen file; empty where pip did not say."""
     requires: list[str]
-    requested: bool
 
 
 def canonical(name: str) -> str:

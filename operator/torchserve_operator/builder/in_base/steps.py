@@ -6,7 +6,6 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -26,6 +25,8 @@ KEPT = ("torch", "torchserve")
 HARMLESS_PTH = re.compile(r"(distutils-precedence|.*-nspkg)\.pth")
 """setuptools' switch for distutils, and namespaces of old: Python's own namespace packages do what they did."""
 
+OF_AN_EXTRA = re.compile(r";.*\bextra\b")
+
 
 class Installed(NamedTuple):
     """A package as it lies in the target."""
@@ -35,35 +36,55 @@ class Installed(NamedTuple):
     files: list[Path]
 
 
-def resolve(pip: Pip, plan: Plan) -> list[Package]:
+def installed_in_base() -> dict[str, importlib.metadata.Distribution]:
+    """What the base image has, by canonical name: the first on the path, as Python would import it."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            found.setdefault(canonical(name), distribution)
+    return found
+
+
+def write_as_it_is(base: dict[str, importlib.metadata.Distribution], folder: Path) -> None:
+    """Write metadata that says of each package that it is there, and not what it needs.
+
+    What a base image lacks of its own packages' requirements is its own affair: Debian's torch says that it needs
+    sympy and comes without. pip would bring that along, or take another torch where the index does not have it.
+    Extras are left, as they are asked for by a requirement.
+    """
+    for name, distribution in base.items():
+        info = folder / f"{name.replace('-', '_')}-{distribution.version}.dist-info"
+        info.mkdir(parents=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {distribution.metadata['Name']}", f"Version: {distribution.version}"]
+        lines += [f"Provides-Extra: {extra}" for extra in distribution.metadata.get_all("Provides-Extra") or ()]
+        for requirement in distribution.metadata.get_all("Requires-Dist") or ():
+            if OF_AN_EXTRA.search(requirement):
+                lines.append(f"Requires-Dist: {requirement}")
+        (info / "METADATA").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        # Builds without isolation find setuptools' commands by these.
+        entry_points = distribution.read_text("entry_points.txt")
+        if entry_points:
+            (info / "entry_points.txt").write_text(entry_points, encoding="utf-8")
+
+
+def resolve(pip: Pip, plan: Plan, base: dict[str, importlib.metadata.Distribution]) -> list[Package]:
     """What pip would install so that every line holds, given what the base image has."""
-    report = pip.scratch / "report.json"
+    report, seen = pip.scratch / "report.json", pip.scratch / "base"
+    write_as_it_is(base, seen)
     arguments = ["--dry-run", "--report", str(report), *(["--require-hashes"] if plan.hashes else [])]
-    code, output = pip.install(*arguments, lines=plan.lines)
+    code, output = pip.install(*arguments, lines=plan.lines, first_on_path=seen)
     if code != 0:
         raise explain(output, plan)
     packages = []
     for item in json.loads(report.read_text(encoding="utf-8"))["install"]:
         metadata = item["metadata"]
         archive = item.get("download_info", {}).get("archive_info", {})
-        hashes = dict(archive.get("hashes") or [archive["hash"].split("=", 1)] if archive.get("hash") else {})
-        hashes.update(archive.get("hashes") or {})
+        hashes = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])
         strong = [f"{kind}:{hashes[kind]}" for kind in ("sha256", "sha384", "sha512") if kind in hashes]
         requires = [str(line) for line in metadata.get("requires_dist") or []]
-        packages.append(
-            Package(str(metadata["name"]), str(metadata["version"]), strong, requires, bool(item.get("requested")))
-        )
+        packages.append(Package(str(metadata["name"]), str(metadata["version"]), strong, requires))
     return sorted(packages, key=lambda package: canonical(package.name))
-
-
-def installed_in_base() -> dict[str, str]:
-    """Version by canonical name, the first on the path as Python would import it."""
-    found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            found.setdefault(canonical(name), str(distribution.version))
-    return found
 
 
 def requirers(name: str, packages: list[Package]) -> list[str]:
@@ -73,13 +94,13 @@ def requirers(name: str, packages: list[Package]) -> list[str]:
     for package in packages:
         for requirement in package.requires:
             if name_of(requirement) == name:
-                text, _, marker = requirement.partition(";")
-                found = extra if re.search(r"\bextra\b", marker) else plain
+                text = requirement.partition(";")[0]
+                found = extra if OF_AN_EXTRA.search(requirement) else plain
                 found.append(f"{package.name} {package.version} requires {text.strip()}")
     return plain or extra
 
 
-def check_replaced(packages: list[Package], base: dict[str, str], plan: Plan) -> list[str]:
+def check_replaced(packages: list[Package], base: dict[str, importlib.metadata.Distribution], plan: Plan) -> list[str]:
     """Refuse to replace what the base image has, unless it is pinned on purpose; the names that are."""
     replaced = []
     for package in packages:
@@ -87,7 +108,8 @@ def check_replaced(packages: list[Package], base: dict[str, str], plan: Plan) ->
         if name in plan.pinned and name in base and name not in KEPT:
             replaced.append(name)
         elif name in base or name in KEPT:
-            raise _replaced(package, base.get(name), packages, plan)
+            version = str(base[name].version) if name in base else None
+            raise _replaced(package, version, packages, plan)
     return replaced
 
 
@@ -170,11 +192,10 @@ def broken_by(replaced: list[str], target: Path, pip: Pip) -> list[str]:
     """What `pip check` says of packages that were replaced on purpose."""
     if not replaced:
         return []
-    path = os.pathsep.join(filter(None, (str(target), pip.environment.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "pip", "check"],
         cwd=str(pip.work),
-        env={**pip.environment, "PYTHONPATH": path},
+        env=pip.with_first_on_path(target),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=False,
@@ -196,8 +217,9 @@ def build(plan_file: Path, index: Path, target: Path, scratch: Path) -> dict[str
         )
     pip = Pip(scratch, index_settings(index, scratch, mask), mask)
     version = pip.version()
-    packages = resolve(pip, plan)
-    replaced = check_replaced(packages, installed_in_base(), plan)
+    base = installed_in_base()
+    packages = resolve(pip, plan, base)
+    replaced = check_replaced(packages, base, plan)
     resolved = time.monotonic()
     install(pip, plan, packages, target)
     installed = installed_in(target)
