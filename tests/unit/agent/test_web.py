@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -93,3 +94,60 @@ def test_connections_that_say_nothing_do_not_keep_others_out(address: tuple[str,
     for connection in silent:
         connection.close()
     assert results == [200] * 10
+
+
+class Loading:
+    """A server whose one path is bad until the models are loaded."""
+
+    def __init__(self) -> None:
+        self.loaded = False
+        self.asked = threading.Event()
+        self.server = WebServer(0, self.answer, hosts=("127.0.0.1",), holding=["/startupz"])
+
+    def answer(self, path: str) -> Answer:
+        self.asked.set()
+        return Answer(200, b"ok\n") if self.loaded else Answer(503, f"{path}: loading\n".encode())
+
+    def get(self, path: str) -> tuple[int, float]:
+        """The answer's status, and how long it took."""
+        began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        return status, time.monotonic() - began
+
+
+@pytest.fixture
+def loading() -> Iterator[Loading]:
+    made = Loading()
+    made.server.start()
+    yield made
+    made.server.stop()
+
+
+def test_a_probe_that_is_under_way_is_answered_in_the_moment_that_the_models_are_loaded(loading: Loading) -> None:
+    def load() -> None:
+        loading.asked.wait(5)
+        loading.loaded = True
+        loading.server.changed()
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    status, seconds = loading.get("/startupz")
+    loader.join()
+    assert status == 200
+    assert seconds < web.HOLD
+
+
+def test_a_probe_is_told_that_the_models_still_load_before_the_next_one_comes(loading: Loading) -> None:
+    loading.server.changed()  # news that make nothing better
+    status, seconds = loading.get("/startupz")
+    assert status == 503
+    assert web.HOLD <= seconds < 5
+
+
+def test_other_paths_are_told_at_once(loading: Loading) -> None:
+    status, seconds = loading.get("/readyz")
+    assert status == 503
+    assert seconds < web.HOLD

@@ -23,7 +23,7 @@ from .state import ModelState, Round, State, advance, started
 from .tls import CertificateWatch
 from .web import Answer, WebServer
 
-STARTING, SETTLED, OUTSIDE = 0.5, 1.0, 0.2
+STARTING, SETTLED, OUTSIDE = 0.25, 1.0, 0.2
 """Seconds between two rounds: while models load, after that, and during a drain that the agent itself watches."""
 MEMORY_EVERY = 5.0
 """Seconds between two looks at the workers' memory and the certificate: the kernel walks page tables for the former."""
@@ -69,6 +69,7 @@ class Agent:
         self._signals: List[int] = []
         self._status: Dict[str, Any] = {}
         self._publish(time.monotonic())
+        self._web = WebServer(config.agent_port, self.answer, holding=["/startupz"])
 
     # What others may ask: called on the web server's thread, which only reads what _publish() left.
 
@@ -93,7 +94,7 @@ class Agent:
     def run(self) -> int:
         """Starts the server, watches it, and returns the container's exit code."""
         wake = self._install_signals()
-        WebServer(self._config.agent_port, self.answer).start()
+        self._web.start()
         self._read_policy()
         try:
             self._launch = prepare(self._config, self._paths, self._policy, dict(os.environ))
@@ -174,6 +175,7 @@ class Agent:
             self._memory_at = now
             self._measure()
         self._publish(time.monotonic())
+        self._web.changed()
         self._tell()
 
     def _observe(self) -> Optional[Observation]:

@@ -2,10 +2,14 @@
 
 Anybody on the pod network can reach it: so GET only, few bytes read, a bound on connections and on their age. Not
 http.server, which takes a thread per connection and imports half the standard library.
+
+A path may hold its bad answers back for a moment: the kubelet asks the startup probe once a second, and a probe that is
+under way when the last model has loaded is answered at that moment instead of at the next one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -16,6 +20,8 @@ MAX_CONNECTIONS = 64
 MAX_REQUEST = 16384
 MAX_AGE = 10.0
 """Seconds for which a connection may be open without a whole request."""
+HOLD = 0.9
+"""Seconds for which a bad answer is held back: less than the second between two probes."""
 
 
 class Answer(NamedTuple):
@@ -45,15 +51,24 @@ class _Connection:
         self.received = b""
         self.sending = b""
         self.close = False
+        self.held: Optional[bytes] = None
+        """The request whose bad answer is held back."""
         self.since = time.monotonic()
 
 
 class WebServer:
     """Serves `handler` in a thread of its own; by default on all addresses, IPv6 and IPv4."""
 
-    def __init__(self, port: int, handler: Handler, hosts: Sequence[str] = ("::", "")) -> None:
-        """Listens on the first of `hosts` that this kernel can. Raises OSError when it can none."""
+    def __init__(
+        self, port: int, handler: Handler, hosts: Sequence[str] = ("::", ""), holding: Sequence[str] = ()
+    ) -> None:
+        """Listens on the first of `hosts` that this kernel can; raises OSError when it can none.
+
+        `holding` are the paths whose bad answers are held back until they turn good, or for `HOLD` seconds.
+        """
         self._handler = handler
+        self._holding = frozenset(holding)
+        self._news, self._poke = socket.socketpair()
         self._listener = _listen(hosts, port)
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
@@ -63,7 +78,15 @@ class WebServer:
     def start(self) -> None:
         """Begins to answer."""
         self._selector.register(self._listener, selectors.EVENT_READ)
+        for end in (self._news, self._poke):
+            end.setblocking(False)
+        self._selector.register(self._news, selectors.EVENT_READ)
         threading.Thread(target=self._run, name="web", daemon=True).start()
+
+    def changed(self) -> None:
+        """Tells that answers may be others now. Called on any thread."""
+        with contextlib.suppress(BlockingIOError):  # it has not read the last one yet
+            self._poke.send(b"!")
 
     def stop(self) -> None:
         """Ends the thread at its next turn, and lets go of the port."""
@@ -72,9 +95,12 @@ class WebServer:
 
     def _run(self) -> None:
         while not self._stopping:
-            for key, events in self._selector.select(timeout=MAX_AGE):
+            for key, events in self._selector.select(timeout=self._pause()):
                 if key.fileobj is self._listener:
                     self._accept()
+                    continue
+                if key.fileobj is self._news:
+                    self._news.recv(MAX_REQUEST)
                     continue
                 connection = key.data
                 try:
@@ -83,11 +109,25 @@ class WebServer:
                     self._write(connection)
                 except OSError:
                     self._drop(connection)
+            self._look_again()
             self._drop_old()
         for connection in list(self._connections.values()):
             self._drop(connection)
         self._selector.close()
-        self._listener.close()
+        for end in (self._listener, self._news, self._poke):
+            end.close()
+
+    def _pause(self) -> float:
+        held = [connection.since for connection in self._connections.values() if connection.held is not None]
+        return max(0.0, min(held) + HOLD - time.monotonic()) if held else MAX_AGE
+
+    def _look_again(self) -> None:
+        for connection in [connection for connection in self._connections.values() if connection.held is not None]:
+            try:
+                self._serve(connection)
+                self._write(connection)
+            except OSError:
+                self._drop(connection)
 
     def _accept(self) -> None:
         try:
@@ -106,16 +146,28 @@ class WebServer:
         if not data:
             raise ConnectionError
         connection.received += data
-        while not connection.close and b"\r\n\r\n" in connection.received:
-            head, _, connection.received = connection.received.partition(b"\r\n\r\n")
-            answer, connection.close = self._answer(head)
-            connection.sending += answer
-            connection.since = time.monotonic()
+        self._serve(connection)
         if len(connection.received) > MAX_REQUEST:
             connection.sending += _render(Answer(400, b"request too long\n"), close=True, body=True)
             connection.close = True
 
-    def _answer(self, head: bytes) -> Tuple[bytes, bool]:
+    def _serve(self, connection: _Connection) -> None:
+        while not connection.close and (connection.held is not None or b"\r\n\r\n" in connection.received):
+            head = connection.held
+            if head is None:
+                head, _, connection.received = connection.received.partition(b"\r\n\r\n")
+                connection.since = time.monotonic()
+            patient = time.monotonic() < connection.since + HOLD
+            found = self._answer(head, patient=patient)
+            if found is None:
+                connection.held = head
+                return
+            connection.held = None
+            answer, connection.close = found
+            connection.sending += answer
+
+    def _answer(self, head: bytes, *, patient: bool) -> Optional[Tuple[bytes, bool]]:
+        """The answer, and whether the connection ends with it; None: later, a patient asker may get a better one."""
         lines = head.split(b"\r\n")
         words = lines[0].split()
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
@@ -132,6 +184,8 @@ class WebServer:
             answer = self._handler(path) or Answer(404, b"not found\n")
         except Exception as error:  # noqa: BLE001 - one bad answer must not end the thread that answers probes
             answer = Answer(500, b"%s\n" % repr(error).encode("utf-8", "replace"))
+        if patient and answer.status == 503 and path in self._holding:
+            return None
         return _render(answer, close=close, body=words[0] == b"GET"), close
 
     def _write(self, connection: _Connection) -> None:
