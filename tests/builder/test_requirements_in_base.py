@@ -78,7 +78,7 @@ class Ran:
     @property
     def error(self) -> BuildError:
         """The error as the builder reads it; it is told in every way there is."""
-        assert self.code == 1, self.said
+        assert self.code in {1, 75}, self.said
         assert json.loads(self.termination) == {"schema": 1, "error": self.result["error"]}
         with pytest.raises(BuildError) as caught:
             requirements.read(self.out)
@@ -462,7 +462,9 @@ def test_an_index_that_cannot_be_reached_is_named(each_base: Base, run: Run) -> 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{unused.getsockname()[1]}"
-        error = run(each_base, "leaf", index={"PIP_INDEX_URL": f"http://{host}/simple/"}).error
+        ran = run(each_base, "leaf", index={"PIP_INDEX_URL": f"http://{host}/simple/"})
+    error = ran.error
+    assert ran.code == 75, "another try may go well"
     assert error.message.startswith(f"the package index {host} cannot be reached: ")
     assert error.hint.startswith("name an index that the cluster reaches")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sys
@@ -40,7 +41,7 @@ def empty(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run; 0 when the target and the result are there, 1 when the result has an error."""
+    """Run; 0 when the target and the result are there, else the result has an error: 1, or 75 when it may pass."""
     parser = argparse.ArgumentParser(description="Install what a build's requirements need and the base image lacks.")
     parser.add_argument("--plan", type=Path, default=Path(PLAN), help="requirements.json")
     parser.add_argument("--index", type=Path, default=Path(INDEX), help="folder of a mounted Secret; may be absent")
@@ -55,18 +56,20 @@ def main(arguments: list[str]) -> int:
             result = {**common, **build(options.plan, options.index, options.out / "site", Path(scratch))}
     except RequirementsError as failure:
         error = {"field": failure.field, "message": failure.message, "hint": failure.hint}
-        return failed(options, {**common, "packages": [], "error": error})
+        failed(options, {**common, "packages": [], "error": error})
+        return os.EX_TEMPFAIL if failure.passing else 1
     except OSError as problem:
         hint = "give the container a writable TMPDIR and a writable folder for the result"
         error = {"field": "", "message": f"{type(problem).__name__}: {problem}", "hint": hint}
-        return failed(options, {**common, "packages": [], "error": error})
+        failed(options, {**common, "packages": [], "error": error})
+        return 1
     write(options.out / "result.json", result)
     count = len(result["packages"])
     say(f"requirements: {count} package{'' if count == 1 else 's'} beside what the base image has")
     return 0
 
 
-def failed(options: argparse.Namespace, result: dict[str, Any]) -> int:
+def failed(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Tell an error in every way there is: the result, the termination message, one line on standard error."""
     error = result["error"]
     for path, content in (
@@ -79,7 +82,6 @@ def failed(options: argparse.Namespace, result: dict[str, Any]) -> int:
             sys.stderr.write(f"requirements: {path}: {problem}\n")
     where = f"{error['field']}: " if error["field"] else ""
     sys.stderr.write(f"error: {where}{error['message']}{'; ' + error['hint'] if error['hint'] else ''}\n")
-    return 1
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

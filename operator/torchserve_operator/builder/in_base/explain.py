@@ -131,7 +131,8 @@ def _index(text: str, _: Plan) -> RequirementsError | None:
         found = UNREACHABLE.search(line)
         if found and CONNECTING.search(line):
             hint = "name an index that the cluster reaches in PIP_INDEX_URL of a Secret, spec.build.indexSecretName"
-            return RequirementsError(f"the package index{_host(line)} cannot be reached: {found.group(1)}", hint, field)
+            message = f"the package index{_host(line)} cannot be reached: {found.group(1)}"
+            return RequirementsError(message, hint, field, passing=True)
     return None
 
 

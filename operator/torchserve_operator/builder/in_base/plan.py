@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class RequirementsError(Exception):
-    """Ends the build: what is wrong, and what to do about it."""
+    """Ends the build: what is wrong, and what to do about it; `passing` when another try may go well."""
 
-    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", field: str = "", *, passing: bool = False) -> None:
         super().__init__(message)
-        self.message, self.hint, self.field = message, hint, field
+        self.message, self.hint, self.field, self.passing = message, hint, field, passing
 
 
 class Plan(NamedTuple):
