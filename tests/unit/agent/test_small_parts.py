@@ -273,7 +273,7 @@ def test_the_agent_is_python_38_and_imports_nothing_heavy(path: Path) -> None:
         for alias in node.names
     }
     light = {
-        "__future__", "contextlib", "importlib", "json", "os", "re", "select", "selectors", "shutil", "signal", "socket",
-        "stat", "struct", "subprocess", "sys", "threading", "time", "typing",
+        "__future__", "contextlib", "importlib", "json", "os", "re", "select", "selectors", "shutil", "signal",
+        "socket", "stat", "struct", "subprocess", "sys", "threading", "time", "typing",
     }  # fmt: skip
     assert top <= light, "every pod pays for what the agent imports"
