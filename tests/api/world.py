@@ -39,8 +39,9 @@ class World:
             yield operator
 
     async def create(self, name: str = "digits", **spec: Any) -> Object:
+        base = {key: value for key, value in MINIMAL.items() if key != "image" or "build" not in spec}
         return await self.client.create(
-            RESOURCE, {"metadata": {"namespace": self.namespace, "name": name}, "spec": {**MINIMAL, **spec}}
+            RESOURCE, {"metadata": {"namespace": self.namespace, "name": name}, "spec": {**base, **spec}}
         )
 
     async def patch(self, kind: Kind, name: str, patch: Object) -> Object:

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     BUILD_FAILED = "BuildFailed"
     """The image could not be built; the message has the field, what is wrong and what to do. What ran before goes on,
     and nothing is tried again by itself: mend the spec, change build.revision, or delete the failed Job."""
+    BUILT = "Built"
+    """The image is built and pushed; no pod of this generation has pulled it yet. Wait."""
     PROGRESSING = "Progressing"
     """Pods of the current generation are being made. Wait."""
     MODELS_LOADING = "ModelsLoading"

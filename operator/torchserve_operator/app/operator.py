@@ -27,11 +27,15 @@ from torchserve_operator.kube.watch import Watcher
 from torchserve_operator.reconcile.agents import AgentReader
 from torchserve_operator.reconcile.projections import PROJECTIONS, RESOURCE, SELECTORS, owner_of
 from torchserve_operator.reconcile.reconcile import Reconciler, RetryLaterError
+from torchserve_operator.status.build_words import Progress, parse_progress
+from torchserve_operator.status.report import Report, parse_report
 
 logger = logging.getLogger(__name__)
 
 _SWEEP_PAUSE = 1.0
 """Seconds between two sweeps, however often a broken watch lists anew."""
+_BUILDERS_AT_ONCE = 4
+"""How many builders are read at once: there are few."""
 _SYNC_PATIENCE = 30.0
 """Seconds after which the first lists are compared with the cluster again."""
 
@@ -69,11 +73,19 @@ class Operator:
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.cache = Cache(owner_of, PROJECTIONS)
         self.client = Client(configuration, FIELD_MANAGER, settings.api_timeout_seconds)
-        self.reader = AgentReader(
+        self.reader: AgentReader[Report] = AgentReader(
             self.queue.add,
+            parse_report,
             unsettled=settings.agent_unsettled_seconds,
             settled=settings.agent_settled_seconds,
             concurrency=settings.agent_concurrency,
+            timeout=settings.agent_timeout_seconds,
+        )
+        self.builders: AgentReader[Progress] = AgentReader(
+            self.queue.add,
+            parse_progress,
+            unsettled=settings.agent_unsettled_seconds,
+            concurrency=_BUILDERS_AT_ONCE,
             timeout=settings.agent_timeout_seconds,
         )
         self.watcher = Watcher(
@@ -88,6 +100,8 @@ class Operator:
             self.cache,
             self.reader,
             Recorder(self.client, FIELD_MANAGER, socket.gethostname()),
+            builders=self.builders,
+            build_defaults=settings.build_defaults(),
             again=self.queue.add,
             bundle=self._bundle,
         )
@@ -125,6 +139,7 @@ class Operator:
                 asyncio.create_task(self._resync(), name="resync"),
                 asyncio.create_task(self._sweep_relisted(), name="sweep"),
                 *(asyncio.create_task(self.reader.run(), name="agents") for _ in range(self.reader.concurrency)),
+                *(asyncio.create_task(self.builders.run(), name="builders") for _ in range(self.builders.concurrency)),
                 *(asyncio.create_task(self._work(), name="worker") for _ in range(self.settings.workers)),
             ]
             tasks = [asyncio.create_task(self._watch(stop, spawned), name="watch"), *background]

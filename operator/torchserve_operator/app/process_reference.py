@@ -68,8 +68,10 @@ def _type(schema: dict[str, Any]) -> str:
         return f"{schema['type']}, more than {schema['exclusiveMinimum']:g}"
     if "minimum" in schema:
         return f"{schema['type']} {schema['minimum']}..{schema['maximum']}"
+    if schema["type"] == "object":
+        return "JSON object"
     return str(schema["type"])
 
 
 def _default(value: object) -> str:
-    return "" if value is None or value == [] else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    return "" if value in (None, [], {}, "") else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

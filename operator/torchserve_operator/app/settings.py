@@ -1,5 +1,6 @@
 """The operator's settings, from the environment. Each has a default that suits a cluster of any size."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from torchserve_operator.api.errors import did_you_mean
+from torchserve_operator.desired.build_plan import BuildDefaults
 
 PREFIX: Final = "TORCHSERVE_OPERATOR_"
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_ADDRESS: Final = re.compile(r"https?://[^/\s@?#]+/?")
 _NOT_OURS: Final = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?|CACHE)")
 """What Kubernetes sets beside a Service called torchserve-operator, and where the testbed keeps what it built."""
 
@@ -50,6 +53,43 @@ class Settings(BaseSettings):
     """How many agents are read at once."""
     agent_timeout_seconds: Seconds = 3.0
     """How long one read of an agent may take, in seconds."""
+    builder_image: str = ""
+    """This project's image, which builds run; the manifests fill in the operator's own. Empty: nothing can be built."""
+    base_image_cpu: str = "pytorch/torchserve:0.12.0-cpu"
+    """The base image of a build that names none, where its models run on CPUs."""
+    base_image_gpu: str = "pytorch/torchserve:0.12.0-gpu"
+    """The base image of a build that names none, where a model runs on a GPU."""
+    registry_mirrors: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """Where builders reach a registry whose name only the nodes know, as a JSON object:
+    `{"registry.example": "http://10.0.0.5:5000"}`."""
+    build_ttl_seconds: Annotated[int, Field(ge=60, le=2592000)] = 3600
+    """How long a finished build's Job is kept, in seconds. A failed one that is deleted before is tried again."""
+
+    @field_validator("registry_mirrors", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        expected = 'expected a JSON object such as {"registry.example": "http://10.0.0.5:5000"}'
+        try:
+            addresses = json.loads(value or "{}")
+        except ValueError:
+            raise ValueError(f"is no JSON; {expected}") from None
+        if not isinstance(addresses, dict):
+            raise ValueError(f"is {value[:80]!r}; {expected}")  # noqa: TRY004  # pydantic's own
+        for host, url in addresses.items():
+            if not isinstance(url, str) or not _ADDRESS.fullmatch(url):
+                raise ValueError(f"has {url!r} for {host}; expected http://HOST[:PORT] or https://HOST[:PORT]")
+        return addresses
+
+    def build_defaults(self) -> BuildDefaults:
+        """Return what builds follow."""
+        return BuildDefaults(
+            builder_image=self.builder_image,
+            base_images={"cpu": self.base_image_cpu, "gpu": self.base_image_gpu},
+            registry_mirrors=self.registry_mirrors,
+            ttl_seconds=self.build_ttl_seconds,
+        )
 
     @field_validator("namespaces", mode="before")
     @classmethod

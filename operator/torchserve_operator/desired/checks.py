@@ -6,6 +6,7 @@ slowly, or never, or with an empty page of metrics.
 
 from torchserve_operator.api.errors import FieldError
 from torchserve_operator.api.spec import TorchServeModelSpec
+from torchserve_operator.desired.build_checks import build_errors
 from torchserve_operator.desired.device_checks import device_errors
 from torchserve_operator.desired.environment import environment_errors
 from torchserve_operator.desired.jvm_checks import jvm_errors
@@ -29,4 +30,5 @@ def cross_checks(spec: TorchServeModelSpec) -> list[FieldError]:
         *property_errors(spec),
         *metrics_config_errors(spec),
         *environment_errors(spec),
+        *build_errors(spec),
     ]

@@ -28,14 +28,14 @@ from torchserve_operator.desired.agent_config import agent_config, policy
 from torchserve_operator.desired.config_properties import config_properties
 from torchserve_operator.desired.log4j2 import log4j2
 from torchserve_operator.desired.metrics_config import metrics_yaml
-from torchserve_operator.desired.objects import Object, metadata, pruned, selector
+from torchserve_operator.desired.objects import Object, content_named, metadata, pruned, selector
 from torchserve_operator.desired.pod_template import pod_template
 from torchserve_operator.desired.sizing import size
 from torchserve_operator.kube.drift import digest
 
-_ROLLS_NOTHING = {"replicas", "rollout", "service", "podDisruptionBudget", "paused"}
-"""Fields of the spec that the pods are not made of."""
-_ROLLS_NOTHING_IN_MODELS = {"minWorkers", "maxWorkers"}
+_ROLLS_NOTHING = {"build", "replicas", "rollout", "service", "podDisruptionBudget", "paused"}
+"""Fields of the spec that the pods are not made of; of a build, they are made of its image."""
+_ROLLS_NOTHING_IN_MODELS = {"archive", "maxWorkers", "minWorkers", "package"}
 """The bounds are in the policy, which the agent reads while it runs."""
 
 
@@ -71,9 +71,16 @@ class Children:
         return template
 
 
-def spec_hash(spec: TorchServeModelSpec) -> str:
-    """Return the hash of what the pods are made from. Defaults do not count: a new field does not change it."""
+def spec_hash(spec: TorchServeModelSpec, image: str | None = None) -> str:
+    """Return the hash of what the pods are made from. Defaults do not count: a new field does not change it.
+
+    Args:
+        spec: The spec.
+        image: The image that was built for it, if one was.
+    """
     fields = spec.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    if image is not None:
+        fields["image"] = image
     models = [
         {key: value for key, value in model.items() if key not in _ROLLS_NOTHING_IN_MODELS}
         for model in fields.pop("models")
@@ -89,8 +96,11 @@ def children(
     deployment: Mapping[str, Any] | None = None,
     config_maps: AbstractSet[str] = frozenset(),
     certificate: str | None = None,
+    image: str | None = None,
 ) -> Children:
     """Return the wanted objects.
+
+    While an image is still being built, the template of the Deployment that there is stays as it is.
 
     Args:
         resource: The resource's metadata: name, namespace, uid.
@@ -99,10 +109,15 @@ def children(
         deployment: The Deployment as it stands, if there is one.
         config_maps: The names of this resource's intact ConfigMaps.
         certificate: The hash of a renewed certificate that some pod was not started with.
+        image: The image of a spec that names none; None while there is none.
+
+    Raises:
+        ValueError: There is neither an image nor a template to go by.
     """
     name = resource["name"]
+    image = image or spec.image
     sizing = size(spec)
-    server = _content_named(
+    server = content_named(
         resource,
         "server",
         {
@@ -116,7 +131,7 @@ def children(
             )
         },
     )
-    agent = _content_named(
+    agent = content_named(
         resource,
         "agent",
         *_agent_content(bundle),
@@ -127,13 +142,15 @@ def children(
         "data": {"policy.json": policy_text},
     }
     fresh = {server["metadata"]["name"], agent["metadata"]["name"]}
-    wanted_hash = spec_hash(spec)
-    template = _kept_template(deployment, wanted_hash, config_maps | fresh)
-    if template is None:
-        template = pod_template(
+    if image is None:
+        wanted_hash, template = _held_template(deployment)
+    else:
+        wanted_hash = spec_hash(spec, image)
+        template = _kept_template(deployment, wanted_hash, config_maps | fresh) or pod_template(
             name,
             spec,
             sizing,
+            image=image,
             server_config=server["metadata"]["name"],
             agent_config=agent["metadata"]["name"],
             policy=f"{name}-policy",
@@ -142,9 +159,7 @@ def children(
         template = _with_certificate(template, certificate)
     referenced = _config_maps_of(template) - {f"{name}-policy"}
     return Children(
-        service_account=None
-        if spec.pod.service_account_name
-        else {"metadata": metadata(resource, name), "automountServiceAccountToken": False},
+        service_account=service_account(resource, spec),
         server_config=server if server["metadata"]["name"] in referenced else None,
         agent_config=agent if agent["metadata"]["name"] in referenced else None,
         policy=policy_map,
@@ -155,6 +170,13 @@ def children(
         policy_hash=_sha256(policy_text),
         referenced=frozenset(referenced),
     )
+
+
+def service_account(resource: Mapping[str, Any], spec: TorchServeModelSpec) -> Object | None:
+    """Return the pods' ServiceAccount, or None where the spec names an existing one."""
+    if spec.pod.service_account_name:
+        return None
+    return {"metadata": metadata(resource, resource["name"]), "automountServiceAccountToken": False}
 
 
 def _kept_template(deployment: Mapping[str, Any] | None, wanted: str, config_maps: AbstractSet[str]) -> Object | None:
@@ -173,6 +195,24 @@ def _kept_template(deployment: Mapping[str, Any] | None, wanted: str, config_map
         return None
     # the policy is written afresh each time
     return template if {name for name in names if not name.endswith("-policy")} <= config_maps else None
+
+
+def _held_template(deployment: Mapping[str, Any] | None) -> tuple[str, Object]:
+    """Return the template as last decided, with the hash that it was decided for, whatever the spec says now."""
+    if not can_hold(deployment):
+        raise ValueError("there is neither an image nor a template to go by")
+    annotations = (deployment or {})["metadata"]["annotations"]
+    return annotations[ANNOTATION_SPEC_HASH], json.loads(annotations[ANNOTATION_TEMPLATE])
+
+
+def can_hold(deployment: Mapping[str, Any] | None) -> bool:
+    """Return whether a Deployment says which template was last decided."""
+    annotations = {} if deployment is None else deployment["metadata"].get("annotations") or {}
+    try:
+        template = json.loads(annotations.get(ANNOTATION_TEMPLATE, ""))
+        return ANNOTATION_SPEC_HASH in annotations and LABEL_REVISION in template["metadata"]["labels"]
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _config_maps_of(template: Mapping[str, Any]) -> set[str]:
@@ -255,16 +295,6 @@ def _pod_disruption_budget(resource: Mapping[str, Any], spec: TorchServeModelSpe
             # a pod that never answered must not block the drain of its node
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
-    }
-
-
-def _content_named(resource: Mapping[str, Any], role: str, content: Object, hashed: str | None = None) -> Object:
-    """Return an immutable ConfigMap that is named by its content."""
-    hashed = hashed or digest(content)
-    return {
-        "metadata": metadata(resource, f"{resource['name']}-{role}-{hashed[:10]}", more_labels={LABEL_ROLE: role}),
-        "immutable": True,
-        **content,
     }
 
 

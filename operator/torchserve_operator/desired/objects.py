@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torchserve_operator.api.names import API_VERSION, KIND, LABEL_MODEL
+from torchserve_operator.api.names import API_VERSION, FIELD_MANAGER, KIND, LABEL_MANAGED_BY, LABEL_MODEL, LABEL_ROLE
+from torchserve_operator.kube.drift import digest
 
 Object = dict[str, Any]
 
@@ -18,11 +19,15 @@ def selector(name: str) -> dict[str, str]:
 
 def labels(name: str) -> dict[str, str]:
     """Return the labels of every child."""
+    return {**common_labels(name), **selector(name)}
+
+
+def common_labels(name: str) -> dict[str, str]:
+    """Return the labels that select nothing: of a build's pods, which are not the Service's."""
     return {
         "app.kubernetes.io/name": "torchserve",
         "app.kubernetes.io/instance": name,
-        "app.kubernetes.io/managed-by": "torchserve-operator",
-        **selector(name),
+        LABEL_MANAGED_BY: FIELD_MANAGER,
     }
 
 
@@ -59,6 +64,16 @@ def metadata(
             ],
         }
     )
+
+
+def content_named(resource: Mapping[str, Any], role: str, content: Object, hashed: str | None = None) -> Object:
+    """Return an immutable ConfigMap that is named by its content."""
+    hashed = hashed or digest(content)
+    return {
+        "metadata": metadata(resource, f"{resource['name']}-{role}-{hashed[:10]}", more_labels={LABEL_ROLE: role}),
+        "immutable": True,
+        **content,
+    }
 
 
 def pruned(value: Object) -> Object:

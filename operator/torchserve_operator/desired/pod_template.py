@@ -34,6 +34,7 @@ def pod_template(
     spec: TorchServeModelSpec,
     sizing: Sizing,
     *,
+    image: str,
     server_config: str,
     agent_config: str,
     policy: str,
@@ -45,6 +46,7 @@ def pod_template(
         name: The resource's name.
         spec: The resource's spec.
         sizing: What follows from its limits.
+        image: The server's image.
         server_config: The ConfigMap with the server's files.
         agent_config: The ConfigMap with the agent.
         policy: The ConfigMap with the workers' bounds.
@@ -71,7 +73,7 @@ def pod_template(
             # variables of neighbouring Services would reach the workers, and slow their start in big namespaces
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": sizing.grace_seconds,
-            "securityContext": _pod_security(pod),
+            "securityContext": pod_security(pod),
             "nodeSelector": dict(pod.node_selector),
             "tolerations": [_dump(item) for item in pod.tolerations],
             "topologySpreadConstraints": [
@@ -83,7 +85,7 @@ def pod_template(
             "runtimeClassName": pod.runtime_class_name,
             "schedulerName": pod.scheduler_name,
             "imagePullSecrets": [_dump(item) for item in pod.image_pull_secrets],
-            "containers": [_container(spec, sizing)],
+            "containers": [_container(spec, sizing, image)],
             "volumes": [
                 {"name": f"{_PREFIX}agent", "configMap": {"name": agent_config}},
                 {"name": f"{_PREFIX}server", "configMap": {"name": server_config}},
@@ -108,7 +110,7 @@ def pod_template(
     return template
 
 
-def _container(spec: TorchServeModelSpec, sizing: Sizing) -> Object:
+def _container(spec: TorchServeModelSpec, sizing: Sizing, image: str) -> Object:
     scheme = "HTTPS" if spec.server.tls else "HTTP"
     startup = sizing.startup_seconds
     own = {
@@ -124,7 +126,7 @@ def _container(spec: TorchServeModelSpec, sizing: Sizing) -> Object:
     users = {item.name for item in spec.pod.env}
     return {
         "name": CONTAINER,
-        "image": spec.image,
+        "image": image,
         "imagePullPolicy": spec.pod.image_pull_policy,
         "command": ["python", "-B", f"{AGENT_DIR}/agent.pyz"],
         "env": [
@@ -137,8 +139,8 @@ def _container(spec: TorchServeModelSpec, sizing: Sizing) -> Object:
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
         ],
         "resources": {
-            "requests": _quantities(spec.resources.requests),
-            "limits": _quantities(spec.resources.limits),
+            "requests": quantities(spec.resources.requests),
+            "limits": quantities(spec.resources.limits),
         },
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -182,7 +184,8 @@ def _container(spec: TorchServeModelSpec, sizing: Sizing) -> Object:
     }
 
 
-def _pod_security(pod: PodSpec) -> Object:
+def pod_security(pod: PodSpec) -> Object:
+    """Return the pods' security context: the server's and, for the same rights on volumes, a build's."""
     return {
         "runAsNonRoot": True,
         "runAsUser": pod.run_as_user,
@@ -220,7 +223,7 @@ def _dump(model: Any) -> Object:
     return dumped
 
 
-def _quantities(resources: ResourceList) -> dict[str, str]:
+def quantities(resources: ResourceList) -> dict[str, str]:
     """Return canonical forms, so that what is written is what comes back."""
     return {name: canonical_quantity(value) for name, value in resources.items()}
 

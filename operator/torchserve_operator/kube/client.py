@@ -205,9 +205,24 @@ class Client:
             body={"apiVersion": kind.api_version, "kind": kind.name, **body},
         )
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly the object that was seen; one that is already gone is fine."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
+    async def list(self, kind: Kind, namespace: str, label_selector: str) -> list[Object]:
+        """Return the objects that a selector selects: of few, and not from a cache."""
+        answer = await self.request("GET", kind.path(namespace), params={"labelSelector": label_selector})
+        return list(answer.get("items") or ())
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, propagation: str | None = None) -> None:
+        """Delete exactly the object that was seen; one that is already gone is fine.
+
+        Args:
+            kind: The object's kind.
+            namespace: Where it is.
+            name: Its name.
+            uid: Its uid.
+            propagation: What becomes of its own children (`Background`); a Job's are left alone where nothing is said.
+        """
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
+        if propagation is not None:
+            body["propagationPolicy"] = propagation
         try:
             await self._write("delete", kind, "DELETE", kind.path(namespace, name), body=body)
         except ApiError as error:

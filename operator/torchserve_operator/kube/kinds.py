@@ -42,6 +42,7 @@ class Kind:
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 EVENT = Kind("events.k8s.io", "v1", "events", "Event")
+JOB = Kind("batch", "v1", "jobs", "Job")
 POD = Kind("", "v1", "pods", "Pod")
 POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")

@@ -1,4 +1,4 @@
-"""Reads the agents: often while something is going on, seldom at rest, a bounded number at once."""
+"""Reads the agents and the builders: often while something is going on, seldom at rest, a bounded number at once."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiohttp
 
 from torchserve_operator.api.names import AGENT_PORT
 from torchserve_operator.kube.cache import Key
-from torchserve_operator.status.pods import Pod
-from torchserve_operator.status.report import Read, parse_report
+from torchserve_operator.status.report import Read
 
 _LIMIT: Final = 1 << 20
 """The most that is read of an agent's answer, in bytes: a pod may answer anything, without an end."""
@@ -23,22 +22,46 @@ _WORDS: Final = 200
 """The most that is told of why a read failed, in characters."""
 
 
+Words = TypeVar("Words")
+
+
+class Speaker(Protocol):
+    """A pod that answers GET /status."""
+
+    @property
+    def uid(self) -> str:
+        """The pod's uid."""
+
+    @property
+    def address(self) -> str:
+        """The pod's IP, or nothing."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the kubelet has it ready."""
+
+    @property
+    def running(self) -> bool:
+        """Whether somebody in it can answer."""
+
+
 @dataclass(slots=True)
-class _Target:
+class _Target(Generic[Words]):
     key: Key
     address: str
     ready: bool
     interval: float
     due: float
-    read: Read
+    read: Read[Words]
     latest: int = 0
 
 
-class AgentReader:
+class AgentReader(Generic[Words]):
     """Keeps the last word of every agent.
 
     Args:
         enqueue: Called with the resource's key when an agent says something new.
+        parse: Makes words of an answer's JSON; raises ValueError where it is none.
         unsettled: Seconds between reads of an unsettled resource's agents.
         settled: Seconds between reads of a settled resource's agents.
         concurrency: How many agents are read at once.
@@ -48,6 +71,7 @@ class AgentReader:
     def __init__(
         self,
         enqueue: Callable[[Key], None],
+        parse: Callable[[Any], Words],
         *,
         unsettled: float = 5.0,
         settled: float = 60.0,
@@ -55,11 +79,12 @@ class AgentReader:
         timeout: float = 3.0,
     ) -> None:
         self._enqueue = enqueue
+        self._parse = parse
         self._unsettled = unsettled
         self._settled = settled
         self.concurrency = concurrency
         self._seconds = timeout
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[str, _Target[Words]] = {}
         self._pods: dict[Key, set[str]] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._order = itertools.count()
@@ -68,7 +93,7 @@ class AgentReader:
         self.reads = 0
         self.failures = 0
 
-    def reads_of(self, key: Key) -> Mapping[str, Read]:
+    def reads_of(self, key: Key) -> Mapping[str, Read[Words]]:
         """Return the last read of each of a resource's pods, by uid."""
         return {uid: self._targets[uid].read for uid in self._pods.get(key, ())}
 
@@ -76,7 +101,7 @@ class AgentReader:
         """Return whether some agent of a resource was not tried yet; `enqueue` is called once it was."""
         return any(read.report is None and read.failure is None for read in self.reads_of(key).values())
 
-    def track(self, key: Key, pods: Iterable[Pod], *, settled: bool) -> None:
+    def track(self, key: Key, pods: Iterable[Speaker], *, settled: bool) -> None:
         """Read exactly these pods of a resource from now on; one that is new or changed its readiness, at once."""
         now = asyncio.get_running_loop().time()
         interval = self._settled if settled else self._unsettled
@@ -148,7 +173,7 @@ class AgentReader:
         due, number = target.due, next(self._order)
         self.reads += 1
         try:
-            read = Read(parse_report(await _status(session, target.address)))
+            read = Read(self._parse(await _status(session, target.address)))
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             self.failures += 1
             read = replace(target.read, failure=self._words(error), failures=target.read.failures + 1)
@@ -171,7 +196,7 @@ class AgentReader:
             return os.strerror(error.errno)
         return (str(error) or type(error).__name__)[:_WORDS]
 
-    def _push(self, uid: str, target: _Target) -> None:
+    def _push(self, uid: str, target: _Target[Words]) -> None:
         heapq.heappush(self._heap, (target.due, next(self._order), uid))
         self._wake.set()
 

@@ -3,11 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from torchserve_operator.api.names import FIELD_MANAGER, GROUP, KIND, LABEL_MODEL, PLURAL, VERSION
+from torchserve_operator.api.names import (
+    FIELD_MANAGER,
+    GROUP,
+    KIND,
+    LABEL_BUILD,
+    LABEL_MANAGED_BY,
+    LABEL_MODEL,
+    PLURAL,
+    VERSION,
+)
 from torchserve_operator.kube.drift import digest, foreign_paths
 from torchserve_operator.kube.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    JOB,
     POD,
     POD_DISRUPTION_BUDGET,
     REPLICA_SET,
@@ -15,6 +25,7 @@ from torchserve_operator.kube.kinds import (
     SERVICE_ACCOUNT,
     Kind,
 )
+from torchserve_operator.status.build_pods import is_build_pod, project_build_pod, project_job
 from torchserve_operator.status.pods import project_pod
 
 Object = dict[str, Any]
@@ -30,12 +41,13 @@ def owner_of(kind: Kind, body: Mapping[str, Any]) -> tuple[str, str] | None:
     metadata = body["metadata"]
     if kind == RESOURCE:
         return metadata["namespace"], metadata["name"]
-    name = (metadata.get("labels") or {}).get(LABEL_MODEL)
+    labels = metadata.get("labels") or {}
+    name = labels.get(LABEL_MODEL) or labels.get(LABEL_BUILD)
     return (metadata["namespace"], name) if name else None
 
 
 def _resource(body: Mapping[str, Any]) -> Object:
-    kept = ("name", "namespace", "uid", "generation", "deletionTimestamp")
+    kept = ("name", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp")
     return {
         "metadata": {key: body["metadata"][key] for key in kept if key in body["metadata"]},
         "spec": body.get("spec"),
@@ -87,18 +99,28 @@ def _service_account(body: Mapping[str, Any]) -> Object:
     }
 
 
+def _pod(body: Mapping[str, Any]) -> Object:
+    return project_build_pod(body) if is_build_pod(body) else project_pod(body)
+
+
 PROJECTIONS: Final[Mapping[Kind, Callable[[Mapping[str, Any]], Object]]] = {
     RESOURCE: _resource,
     DEPLOYMENT: _deployment,
     REPLICA_SET: _replica_set,
-    POD: project_pod,
+    JOB: project_job,
+    POD: _pod,
     SERVICE: _written,
     CONFIG_MAP: _config_map,
     SERVICE_ACCOUNT: _service_account,
     POD_DISRUPTION_BUDGET: _written,
 }
 
-SELECTORS: Final[Mapping[Kind, str | None]] = {kind: None if kind == RESOURCE else LABEL_MODEL for kind in PROJECTIONS}
+SELECTORS: Final[Mapping[Kind, str | None]] = {
+    **dict.fromkeys(PROJECTIONS, LABEL_MODEL),
+    RESOURCE: None,
+    # a build's pods must not have the label that makes a pod the Service's
+    POD: f"{LABEL_MANAGED_BY}={FIELD_MANAGER}",
+}
 """The label that the API server selects by: a child without it is not seen."""
 
 WRITTEN: Final = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, POD_DISRUPTION_BUDGET)

@@ -12,11 +12,13 @@ from typing import Any
 from torchserve_operator.agent.bundle import AgentBundle
 from torchserve_operator.api.conditions import ConditionType, Reason
 from torchserve_operator.api.errors import FieldError, InvalidResourceError
-from torchserve_operator.api.names import ANNOTATION_POLICY, API_VERSION, KIND, LABEL_REVISION
+from torchserve_operator.api.names import ANNOTATION_POLICY, API_VERSION, KIND, LABEL_REVISION, LABEL_ROLE
 from torchserve_operator.api.parse import parse_spec
 from torchserve_operator.api.spec import TorchServeModelSpec
+from torchserve_operator.desired.build_job import ROLE
+from torchserve_operator.desired.build_plan import BuildDefaults
 from torchserve_operator.desired.checks import cross_checks
-from torchserve_operator.desired.children import Children, children
+from torchserve_operator.desired.children import Children, can_hold, children
 from torchserve_operator.desired.render import in_write_order
 from torchserve_operator.desired.sizing import size
 from torchserve_operator.kube.cache import Cache, Key
@@ -25,12 +27,16 @@ from torchserve_operator.kube.drift import digest, dotted, first_difference
 from torchserve_operator.kube.events import Recorder
 from torchserve_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD, REPLICA_SET
 from torchserve_operator.reconcile.agents import AgentReader
+from torchserve_operator.reconcile.build import Builds, BuildStep
 from torchserve_operator.reconcile.projections import RESOURCE, WRITTEN
 from torchserve_operator.reconcile.writer import Writer
+from torchserve_operator.status.build import BuildState
+from torchserve_operator.status.build_words import Progress
 from torchserve_operator.status.causes import STALLING
 from torchserve_operator.status.compute import compute_status, settled
 from torchserve_operator.status.observed import Observed, Refusal
 from torchserve_operator.status.pods import Pod
+from torchserve_operator.status.report import Report
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +65,8 @@ class Reconciler:
         cache: What is known of the cluster.
         reader: The agents' words.
         recorder: Where Events go.
+        builders: The builders' words.
+        build_defaults: What builds follow beside their resource.
         again: Called with a key that must be looked at once more: an answer to a write may bring what somebody else
             changed just before, and its event then is no news.
         bundle: The agent that new pods are started with.
@@ -69,9 +77,11 @@ class Reconciler:
         self,
         client: Client,
         cache: Cache,
-        reader: AgentReader,
+        reader: AgentReader[Report],
         recorder: Recorder,
         *,
+        builders: AgentReader[Progress],
+        build_defaults: BuildDefaults,
         again: Callable[[Key], None],
         bundle: AgentBundle,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
@@ -84,6 +94,7 @@ class Reconciler:
         self._again = again
         self._bundle = bundle
         self._clock = clock
+        self._builds = Builds(client, cache, self._writer, builders, defaults=build_defaults, clock=clock)
 
     async def reconcile(self, key: Key) -> None:
         """Bring one resource into shape and say how it stands.
@@ -94,12 +105,14 @@ class Reconciler:
         resource = self._cache.get(RESOURCE, *key)
         if resource is None:
             self._reader.track(key, (), settled=True)  # its children go by their owner references
+            self._builds.forget(key)
             return
         spec, errors = _parsed(resource)
         pods = self._pods(key)
-        wanted = self._wanted(key, resource, spec)
+        step = await self._have_built(key, resource, spec)
+        wanted = self._wanted(key, resource, spec, step.state)
         refusals: tuple[Refusal, ...] = ()
-        later: RetryLaterError | None = None
+        later = RetryLaterError(step.again, at_least=10.0) if step.again else None
         if spec is not None and wanted is not None and not spec.paused and not _deleting(resource):
             refusals = await self._write_children(resource, wanted)
             if not refusals:
@@ -108,27 +121,52 @@ class Reconciler:
                     await self._touch_pods(key, pods, wanted)
                 except RetryLaterError as error:
                     later = error  # how it stands is told all the same
-        observed = self._observe(key, resource, spec, errors=errors, pods=pods, wanted=wanted, refusals=refusals)
+        observed = self._observe(
+            key,
+            resource,
+            spec,
+            errors=errors,
+            pods=pods,
+            wanted=wanted,
+            refusals=(*step.refusals, *refusals),
+            build=step.state,
+        )
         status = compute_status(observed, self._now())
         self._reader.track(key, pods, settled=settled(status) and not self._shrinking(key, spec))
         # Before an agent's first word, a new operator would call what it finds unknown, and take it back at once.
         if not self._reader.awaiting(key):
             await self._write_status(resource, status)
-        for refusal in refusals:
+        for refusal in observed.refusals:
             at_least = 0.0 if refusal.transient else 10.0
             raise RetryLaterError(f"{refusal.child}: {refusal.message}", refusal.retry_after, at_least)
         if later is not None:
             raise later
 
-    def _wanted(self, key: Key, resource: Object, spec: TorchServeModelSpec | None) -> Children | None:
-        """Decide the children, keeping the pod template of an unchanged spec."""
+    async def _have_built(self, key: Key, resource: Object, spec: TorchServeModelSpec | None) -> BuildStep:
+        """Look for the image that the children need, or have it built."""
+        if spec is None:
+            return BuildStep()
+        step = await self._builds.step(key, resource, spec)
+        for reason, note in step.news:
+            await self._tell(resource, "Normal", reason, note)
+        return step
+
+    def _wanted(
+        self, key: Key, resource: Object, spec: TorchServeModelSpec | None, build: BuildState | None
+    ) -> Children | None:
+        """Decide the children, keeping the pod template of an unchanged spec, or of one whose image is not there."""
         if spec is None:
             return None
+        deployment = self._cache.get(DEPLOYMENT, *key)
+        image = None if build is None else build.image
+        if spec.image is None and image is None and not can_hold(deployment):
+            return None  # nothing before the first image
         return children(
             resource["metadata"],
             spec,
             self._bundle,
-            deployment=self._cache.get(DEPLOYMENT, *key),
+            image=image,
+            deployment=deployment,
             config_maps=frozenset(item["metadata"]["name"] for item in self._cache.children(CONFIG_MAP, key)),
             certificate=self._renewed_certificate(key),
         )
@@ -139,7 +177,7 @@ class Reconciler:
         return next((report.certificate for report in reports if report is not None and report.certificate), None)
 
     def _pods(self, key: Key) -> tuple[Pod, ...]:
-        return tuple(Pod.of(kept) for kept in self._cache.children(POD, key))
+        return tuple(Pod.of(kept) for kept in self._cache.children(POD, key) if "view" in kept)
 
     async def _write_children(self, resource: Object, wanted: Children) -> tuple[Refusal, ...]:
         """Write each child that is not what is wanted, in an order in which each finds what it needs."""
@@ -163,6 +201,11 @@ class Reconciler:
         uid = resource["metadata"]["uid"]
         kept = {(kind, body["metadata"]["name"]) for kind, body in in_write_order(wanted)}
         kept |= {(CONFIG_MAP, name) for name in wanted.referenced}
+        kept |= {
+            (CONFIG_MAP, live["metadata"]["name"])
+            for live in self._cache.children(CONFIG_MAP, key)
+            if live["metadata"]["labels"].get(LABEL_ROLE) == ROLE  # a build's plan, which goes with its Job
+        }
         for replica_set in self._cache.children(REPLICA_SET, key):
             kept |= {(CONFIG_MAP, name) for name in replica_set["configMaps"]}
         for kind in WRITTEN:
@@ -203,23 +246,27 @@ class Reconciler:
         pods: tuple[Pod, ...],
         wanted: Children | None,
         refusals: tuple[Refusal, ...],
+        build: BuildState | None,
     ) -> Observed:
         deployment = self._cache.get(DEPLOYMENT, *key)
         live_revision = None
         if deployment is not None:
             labels = deployment["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
             live_revision = labels.get(LABEL_REVISION)
+        # without its image, the current generation has no pods: those that run are of an earlier one
+        revision = None if wanted is None or (build is not None and build.image is None) else wanted.revision
         return Observed(
             resource=resource,
             spec=spec,
             errors=errors,
             bounds={} if spec is None else {name: bounds.minimum for name, bounds in size(spec).workers.items()},
-            revision=wanted.revision if wanted is not None else None,
-            rolled_out=wanted is not None and live_revision == wanted.revision,
+            revision=revision,
+            rolled_out=revision is not None and live_revision == revision,
             deployment=None if deployment is None else deployment["status"],
             pods=pods,
             reads=self._reader.reads_of(key),
             refusals=refusals,
+            build=build,
         )
 
     def _shrinking(self, key: Key, spec: TorchServeModelSpec | None) -> bool:
@@ -277,6 +324,7 @@ class Reconciler:
 _WORTH_A_WARNING = frozenset(
     {
         Reason.WRITE_REFUSED,
+        Reason.BUILD_BLOCKED,
         Reason.POD_REJECTED,
         Reason.UNSCHEDULABLE,
         Reason.CONTAINER_CRASHED,

@@ -9,7 +9,7 @@ from torchserve_operator.api.names import ANNOTATION_APPLIED
 from torchserve_operator.kube.cache import Cache
 from torchserve_operator.kube.client import ApiError, Client
 from torchserve_operator.kube.drift import digest, dotted, first_difference, json_pointer
-from torchserve_operator.kube.kinds import CONFIG_MAP, Kind
+from torchserve_operator.kube.kinds import CONFIG_MAP, JOB, Kind
 from torchserve_operator.reconcile.projections import PROJECTIONS
 from torchserve_operator.status.observed import Refusal
 
@@ -57,20 +57,36 @@ class Writer:
         try:
             return await self._ensure(kind, body, uid)
         except ApiError as error:
-            logger.info("write refused", extra={"kind": kind.name, "child": name, "error": str(error)})
-            refusal = Refusal(
-                f"{kind.name} {name}", error.message, transient=error.transient, retry_after=error.retry_after or 0.0
-            )
-            return Written(refusal=refusal)
+            return Written(refusal=_refusal(kind, name, error))
+
+    async def create(self, kind: Kind, body: Object, uid: str) -> Written:
+        """Make a child that is never changed, unless it is there.
+
+        Args:
+            kind: The child's kind.
+            body: The child as wanted.
+            uid: The owning resource's uid.
+        """
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        try:
+            live = self._cache.get(kind, namespace, name) or await self._read(kind, namespace, name)
+            if live is not None:
+                stranger = _stranger(live, uid)
+                return Written(refusal=Refusal(f"{kind.name} {name}", stranger, conflict=True) if stranger else None)
+            self._cache.put(kind, await self._client.create(kind, body))
+        except ApiError as error:
+            return Written(refusal=_refusal(kind, name, error))
+        return Written(changed=True)
 
     async def remove(self, kind: Kind, live: Mapping[str, Any]) -> None:
-        """Delete a child that is wanted no more.
+        """Delete a child that is wanted no more, and what belongs to it.
 
         Raises:
             ApiError: The API server refused.
         """
         metadata = live["metadata"]
-        await self._client.delete(kind, metadata["namespace"], metadata["name"], metadata["uid"])
+        propagation = "Background" if kind == JOB else None
+        await self._client.delete(kind, metadata["namespace"], metadata["name"], metadata["uid"], propagation)
         self._cache.drop(kind, metadata["namespace"], metadata["name"])
 
     async def _ensure(self, kind: Kind, body: Object, uid: str) -> Written:
@@ -135,6 +151,13 @@ def comparable(kind: Kind, wanted: Mapping[str, Any]) -> Object:
     kept.pop("foreign", None)
     kept.pop("status", None)
     return kept
+
+
+def _refusal(kind: Kind, name: str, error: ApiError) -> Refusal:
+    logger.info("write refused", extra={"kind": kind.name, "child": name, "error": str(error)})
+    return Refusal(
+        f"{kind.name} {name}", error.message, transient=error.transient, retry_after=error.retry_after or 0.0
+    )
 
 
 def _stranger(live: Mapping[str, Any], uid: str) -> str | None:

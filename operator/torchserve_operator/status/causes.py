@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torchserve_operator.api.conditions import BY_NAME, Reason
+from torchserve_operator.status.build import Phase
 from torchserve_operator.status.observed import Observed
-from torchserve_operator.status.pods import Pod, pull_error, termination
+from torchserve_operator.status.pods import PULL_REASONS, Pod, pull_error, termination
 from torchserve_operator.status.report import Report
 
 
@@ -24,6 +25,7 @@ STALLING = frozenset(
     {
         Reason.INVALID_SPEC,
         Reason.CONFLICT,
+        Reason.BUILD_FAILED,
         Reason.LOAD_FAILED,
         Reason.ARCHIVE_MISSING,
         Reason.ARCHIVE_BROKEN,
@@ -35,7 +37,6 @@ STALLING = frozenset(
 )
 """Causes that somebody must mend: kstatus's Failed. The others may pass by themselves."""
 
-_PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
@@ -66,6 +67,14 @@ def _refused(observed: Observed) -> Cause | None:
     return None
 
 
+def _building(observed: Observed) -> Cause | None:
+    build = observed.build
+    if build is None or build.image is not None:
+        return None
+    reason = {Phase.BLOCKED: Reason.BUILD_BLOCKED, Phase.FAILED: Reason.BUILD_FAILED}.get(build.phase, Reason.BUILDING)
+    return Cause(reason, build.message)
+
+
 def _rejected(observed: Observed) -> Cause | None:
     for condition in (observed.deployment or {}).get("conditions") or ():
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
@@ -88,7 +97,7 @@ def _of_pods(question: Callable[[Observed, Pod], Cause | None]) -> Callable[[Obs
 
 
 def _pull(_: Observed, pod: Pod) -> Cause | None:
-    if pod.waiting is None or pod.waiting[0] not in _PULL_REASONS:
+    if pod.waiting is None or pod.waiting[0] not in PULL_REASONS:
         return None
     reason, message = pod.waiting
     return Cause(Reason.IMAGE_PULL_FAILED, pull_error(message) or reason)
@@ -197,6 +206,7 @@ def _report(observed: Observed, pod: Pod) -> Report | None:
 _QUESTIONS: tuple[Callable[[Observed], Cause | None], ...] = (
     _invalid,
     _refused,
+    _building,
     _rejected,
     _of_pods(_pull),
     _of_pods(_container_config),

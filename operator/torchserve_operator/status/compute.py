@@ -36,9 +36,11 @@ def compute_status(observed: Observed, now: str) -> Object:
     if image:
         status["image"] = image
     spec = observed.spec
+    if observed.build is not None and observed.build.status:
+        status["build"] = observed.build.status
     if spec is None:
         # What ran before goes on: its figures stay.
-        for key in ("url", "version", "workers", "models"):
+        for key in ("url", "version", "workers", "models", "build"):
             if key in previous:
                 status[key] = previous[key]
         return status
@@ -116,8 +118,14 @@ def _available(observed: Observed, ready: Verdict) -> Verdict:
 def _image_ready(observed: Observed, found: Cause | None) -> Verdict:
     if found is not None and found.reason in {Reason.IMAGE_PULL_FAILED, Reason.IMAGE_UNSUITABLE}:
         return "False", found.reason, found.message
+    if found is not None and found.reason in {Reason.BUILD_FAILED, Reason.BUILD_BLOCKED}:
+        return "False", found.reason, found.message
+    if found is not None and found.reason == Reason.BUILDING:
+        return "Unknown", found.reason, found.message
     if any(pod.image for pod in observed.current):
         return "True", Reason.ANSWERING, "the image is on its node"
+    if observed.build is not None and observed.build.image is not None:
+        return "True", Reason.BUILT, "the image is built and pushed"
     return "Unknown", Reason.UNKNOWN, "no pod of this generation has pulled the image yet"
 
 
@@ -127,7 +135,7 @@ def _models_ready(observed: Observed, found: Cause | None) -> Verdict:
         return "Unknown", Reason.UNKNOWN, "the spec is invalid"
     if spec.replicas == 0:
         return "True", Reason.SCALED_TO_ZERO, "replicas is 0"
-    if found is not None and any(not observed.answers(pod) for pod in observed.current):
+    if found is not None and (_no_image(observed) or any(not observed.answers(pod) for pod in observed.current)):
         return "False", found.reason, found.message
     unread = missing = 0
     for pod in observed.current:
@@ -160,6 +168,11 @@ def _reconciling(observed: Observed, ready: Verdict, *, stalled: bool) -> Verdic
     if ready[0] == "True":
         return "False", ready[1], "no work is going on"
     return "True", ready[1], ready[2]
+
+
+def _no_image(observed: Observed) -> bool:
+    """Return whether the current generation waits for its image."""
+    return observed.build is not None and observed.build.image is None
 
 
 def _models(observed: Observed) -> list[Object]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from torchserve_operator.api.errors import FieldError
 from torchserve_operator.api.spec import TorchServeModelSpec
+from torchserve_operator.status.build import BuildState
 from torchserve_operator.status.pods import Pod
-from torchserve_operator.status.report import Read
+from torchserve_operator.status.report import Read, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Observed:
         pods: Every pod of the resource.
         reads: The last read of each pod's agent, by pod uid.
         refusals: Children that could not be written.
+        build: How the image's build stands; None where none is built.
     """
 
     resource: Mapping[str, Any]
@@ -54,8 +56,9 @@ class Observed:
     rolled_out: bool = False
     deployment: Mapping[str, Any] | None = None
     pods: tuple[Pod, ...] = ()
-    reads: Mapping[str, Read] = field(default_factory=dict)
+    reads: Mapping[str, Read[Report]] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
+    build: BuildState | None = None
 
     @property
     def current(self) -> tuple[Pod, ...]:

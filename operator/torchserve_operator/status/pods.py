@@ -4,11 +4,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from torchserve_operator.api.names import ANNOTATION_POLICY, CONTAINER, LABEL_MODEL, LABEL_REVISION
 
 Object = dict[str, Any]
+
+PULL_REASONS: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
+)
+"""The kubelet's, while an image cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)

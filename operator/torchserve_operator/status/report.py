@@ -5,7 +5,10 @@ A pod runs its users' code: nothing that it says is taken for more than words.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
+
+Words = TypeVar("Words")
+"""What a pod says: an agent its report, a builder its progress."""
 
 _WORKERS: Final = 1_000_000
 """More workers than any pod has."""
@@ -52,8 +55,8 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """The last attempt to read one agent.
+class Read(Generic[Words]):
+    """The last attempt to read one pod.
 
     Attributes:
         report: The last report, kept when a later attempt fails: what is not known is not bad.
@@ -61,7 +64,7 @@ class Read:
         failures: How many attempts failed in a row.
     """
 
-    report: Report | None
+    report: Words | None
     failure: str | None = None
     failures: int = 0
 
@@ -87,7 +90,7 @@ def _report(body: Mapping[str, Any]) -> Report:
         ready=bool(body.get("ready")),
         started=bool(body.get("started")),
         policy_hash=_name(body.get("policyHash", "")),
-        message=_text((body.get("server") or {}).get("message") or ""),
+        message=text((body.get("server") or {}).get("message") or ""),
         models=tuple(_model(model) for model in body.get("models") or ()),
         certificate=_name(tls.get("mountedHash") or "renewed") if tls.get("certificateChanged") else None,
         warnings=tuple(_pair(warning) for warning in body.get("warnings") or ()),
@@ -105,14 +108,14 @@ def _model(body: Mapping[str, Any]) -> ModelReport:
 
 
 def _pair(body: Mapping[str, Any]) -> tuple[str, str]:
-    return _name(body.get("reason", "Unknown")), _text(body.get("message", ""))
+    return _name(body.get("reason", "Unknown")), text(body.get("message", ""))
 
 
 def _name(value: object) -> str:
-    return _text(value, _NAME)
+    return text(value, _NAME)
 
 
-def _text(value: object, most: int = _TEXT) -> str:
+def text(value: object, most: int = _TEXT) -> str:
     """Return the value as text that every JSON parser reads alike: no lone surrogates."""
     return str(value)[:most].encode("utf-8", "replace").decode()
 

@@ -12,7 +12,15 @@ from unit.desired.specs import make_spec
 
 def template(*models: dict[str, Any], **fields: Any) -> dict[str, Any]:
     spec = make_spec(*models, **fields)
-    return pod_template("m", spec, size(spec), server_config="m-server-1", agent_config="m-agent-1", policy="m-policy")
+    return pod_template(
+        "m",
+        spec,
+        size(spec),
+        image=spec.image or "built",
+        server_config="m-server-1",
+        agent_config="m-agent-1",
+        policy="m-policy",
+    )
 
 
 def container(*models: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from torchserve_operator.api.names import AGENT_PORT, CONTAINER
 from torchserve_operator.reconcile.agents import AgentReader
 from torchserve_operator.status.pods import Pod, project_pod
+from torchserve_operator.status.report import Report, parse_report
 
 KEY = ("ns", "digits")
 SPEAKS, SILENT = "127.77.0.1", "127.77.0.2"
@@ -38,9 +39,9 @@ def pod(address: str) -> Pod:
 
 
 @contextlib.asynccontextmanager
-async def reading() -> AsyncIterator[tuple[AgentReader, asyncio.Queue[Any]]]:
+async def reading() -> AsyncIterator[tuple[AgentReader[Report], asyncio.Queue[Any]]]:
     news: asyncio.Queue[Any] = asyncio.Queue()
-    reader = AgentReader(news.put_nowait)
+    reader = AgentReader(news.put_nowait, parse_report)
     task = asyncio.create_task(reader.run())
     try:
         yield reader, news
@@ -71,6 +72,6 @@ async def test_an_agent_that_does_not_answer_is_awaited_no_longer_than_the_first
 
 
 async def test_without_pods_nobody_is_awaited() -> None:
-    reader = AgentReader(lambda _: None)
+    reader = AgentReader(lambda _: None, parse_report)
     reader.track(KEY, [], settled=False)
     assert not reader.awaiting(KEY)
