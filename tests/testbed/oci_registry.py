@@ -129,10 +129,11 @@ class OciRegistry:
         entry = {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()} if self._auth else {}
         return json.dumps({"auths": {self.host: entry} if entry else {}})
 
-    def uploads(self) -> list[Path]:
-        """Uploads that were begun and neither ended nor deleted."""
-        root = self._folder / "data" / "docker" / "registry" / "v2" / "repositories"
-        return sorted(path for path in root.glob("**/_uploads/*") if path.is_dir())
+    def uploads(self, path: str) -> list[Path]:
+        """Uploads below this path that were begun and neither ended nor deleted."""
+        root = self._folder / "data" / "docker" / "registry" / "v2" / "repositories" / path
+        # Of one that was deleted, distribution 3 leaves the folder with the state of its hash.
+        return sorted(root.glob("**/_uploads/*/data"))
 
     def blobs(self) -> set[str]:
         """The digests of all blobs, manifests among them."""

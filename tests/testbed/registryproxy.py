@@ -36,7 +36,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Drop:
-    """Pass on so many bytes of the request's body, then close the connections."""
+    """Pass on so many bytes of the request's body, then close the connections; with 0 not even its head."""
 
     after: int = 0
 
@@ -204,6 +204,8 @@ class RegistryProxy:
         self, client: socket.socket, head: bytes, body: Iterator[bytes], action: Drop | DropAnswer | None
     ) -> None:
         left = action.after if isinstance(action, Drop) else None
+        if left == 0:
+            return
         with socket.create_connection(self._upstream) as upstream:
             upstream.sendall(re.sub(rb"\r\n\r\n$", b"\r\nConnection: close\r\n\r\n", head))
             for piece in body:

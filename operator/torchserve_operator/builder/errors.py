@@ -15,3 +15,7 @@ class BuildError(Exception):
         self.field = field
         self.message = message
         self.hint = hint
+
+
+class PassingError(BuildError):
+    """A build cannot go on for now: the same build may succeed later, unchanged."""

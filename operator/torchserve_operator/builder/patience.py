@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from torchserve_operator.builder.cancel import Cancellation
-from torchserve_operator.builder.errors import BuildError
+from torchserve_operator.builder.errors import BuildError, PassingError
 
 Result = TypeVar("Result")
 
@@ -24,6 +24,12 @@ class TryFailedError(Exception):
         self.error = error
         self.transient = transient
         self.retry_after = retry_after
+
+    @property
+    def final(self) -> BuildError:
+        """What is raised when no more is tried."""
+        error = self.error
+        return PassingError(error.field, error.message, error.hint) if self.transient else error
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Patience:
         """Do it until it succeeds, cannot succeed, or the tries are used up.
 
         Raises:
-            BuildError: The last try's.
+            BuildError: The last try's; PassingError if more tries might have helped.
         """
         failed = 0
         while True:
@@ -62,5 +68,5 @@ class Patience:
             except TryFailedError as interrupted:
                 failed += 1
                 if not interrupted.transient or failed >= self.tries:
-                    raise interrupted.error from interrupted
+                    raise interrupted.final from interrupted
                 cancellation.wait(self.delay(failed, interrupted.retry_after))

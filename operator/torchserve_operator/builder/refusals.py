@@ -43,6 +43,10 @@ def refused(
         case 403:
             message = f"{host} forbids to {doing}{said}"
             hint = "the account needs the right to do that"
+        case 404 | 416 if b"BLOB_UPLOAD_" in body:
+            # A registry that was begun anew, or another replica of it, does not know the session: open another one.
+            message, transient = f"{host} cannot {doing}: it forgets the uploads that it begins{said}", True
+            hint = "do its replicas share their storage and their HTTP secret?"
         case 404:
             message = f"{host} cannot {doing}: there is no such thing{said}"
             hint = "check the name, and whether the repository must be made first"

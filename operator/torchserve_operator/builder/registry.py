@@ -340,7 +340,7 @@ class Repository:
             except TryFailedError as interrupted:
                 failed = 1 if done > before else failed + 1
                 if not interrupted.transient or failed >= patience.tries:
-                    raise interrupted.error from interrupted
+                    raise interrupted.final from interrupted
                 cancellation.wait(patience.delay(failed, interrupted.retry_after))
 
     def _blob_from(self, digest: str, start: int, size: int) -> Generator[bytes]:

@@ -141,15 +141,16 @@ def explained(error: Exception) -> TransportError:
             return _explained_tls(text)
         case NameResolutionError():
             return TransportError("is a name that cannot be resolved", "check the registry's name", transient=True)
-        case ConnectTimeoutError():
-            hint = "is it reachable from the builder, and allowed by network policies?"
-            return TransportError(f"does not answer within {CONNECT_TIMEOUT:.0f} s", hint, transient=True)
         case NewConnectionError() if isinstance(error.__cause__, ConnectionRefusedError):
             hint = "does the registry run, and is the port right?"
             return TransportError("refuses the connection", hint, transient=True)
         case NewConnectionError():
             reason = getattr(error.__cause__, "strerror", None) or "no route"
             return TransportError(f"cannot be reached ({reason})", transient=True)
+        # After its subclasses: urllib3 counts every failed connection as one that came too late.
+        case ConnectTimeoutError():
+            hint = "is it reachable from the builder, and allowed by network policies?"
+            return TransportError(f"does not answer within {CONNECT_TIMEOUT:.0f} s", hint, transient=True)
         case ReadTimeoutError():
             return TransportError("stopped answering", transient=True)
         case LocationParseError():

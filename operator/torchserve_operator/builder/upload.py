@@ -5,7 +5,9 @@ deleted, so that the registry keeps no half blobs.
 """
 
 import contextlib
+import dataclasses
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +24,9 @@ from torchserve_operator.builder.registry import Call, Repository, discard
 
 COMMIT_TIMEOUT = 600.0
 """Seconds that a registry may take to close a large upload: some read it all once more."""
+_DELETIONS = 4
+_SETTLES = 0.05
+"""Seconds until a registry has noticed that a connection was closed."""
 _AHEAD = 4
 """Pieces that may wait for being hashed."""
 
@@ -127,42 +132,38 @@ def _once(target: Repository, blob: Blob, sent: Sent) -> str:
     response = target.registry.attempt(opening)
     session = _location(target, response, opening)
     discard(response)
+    stream = _Stream(blob, sent, target.registry.cancellation)
     try:
-        session, digest = _patch(target, blob, session, doing, sent)
-        url = session + ("&" if "?" in session else "?") + urlencode({"digest": digest})
+        session = _patch(target, stream, session, doing)
+        url = session + ("&" if "?" in session else "?") + urlencode({"digest": stream.digest})
         closing = target.call(
             "PUT", url, doing, {201, 204}, headers={"Content-Length": "0"}, read_timeout=COMMIT_TIMEOUT
         )
         discard(target.registry.attempt(closing))
     except BaseException:
+        stream.take_back()
         _delete(target, session)
         raise
-    return digest
+    return stream.digest
 
 
-def _patch(target: Repository, blob: Blob, session: str, doing: str, sent: Sent) -> tuple[str, str]:
-    """Send the content; return where to close the session, and the digest."""
-    stream = _Stream(blob, sent, target.registry.cancellation)
-    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
+def _patch(target: Repository, stream: "_Stream", session: str, doing: str) -> str:
+    """Send the content; return where to close the session."""
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(stream.size)}
     call = target.call("PATCH", session, doing, {202, 204}, headers=headers, body=stream.begin)
     try:
         response = target.registry.attempt(call)
     except _SourceFailedError as failure:
-        stream.take_back()
         raise failure.cause from failure
-    except BaseException:
-        stream.take_back()
-        raise
     finally:
         stream.close()
     session = _location(target, response, call)
     discard(response)
-    if stream.count != blob.size:
-        stream.take_back()
+    if stream.count != stream.size:
         raise TryFailedError(
             BuildError(target.field, f"cannot {doing}: {target.registry.name} took only a part of it"), transient=True
         )
-    return session, stream.digest
+    return session
 
 
 class _Stream:
@@ -174,6 +175,7 @@ class _Stream:
         self._cancellation = cancellation
         self._current: Generator[bytes] | None = None
         self.count = 0
+        self.size = blob.size
         self.digest = blob.digest
 
     def begin(self) -> Iterator[bytes]:
@@ -222,6 +224,17 @@ def _location(target: Repository, response: BaseHTTPResponse, call: Call) -> str
 
 def _delete(target: Repository, session: str) -> None:
     """End a session that will not be used; a registry that does not know how forgets it by itself."""
-    call = target.call("DELETE", session, "end an upload", {200, 202, 204, 404, 405}, read_timeout=3.0)
+    known = {200, 202, 204, 400, 404, 405, 416}
+    ending = target.call("DELETE", session, "end an upload", known, read_timeout=3.0)
+    asking = target.call("GET", session, "end an upload", {200, 202, 204}, read_timeout=3.0)
     with contextlib.suppress(TryFailedError):
-        discard(target.registry.attempt(call))
+        for _ in range(_DELETIONS):
+            response = target.registry.attempt(ending)
+            discard(response)
+            if response.status not in {400, 416}:
+                return
+            # Broken off in the middle, it has another state by now, until the registry has read what was on its way.
+            time.sleep(_SETTLES)
+            response = target.registry.attempt(asking)
+            discard(response)
+            ending = dataclasses.replace(ending, url=_location(target, response, asking))
