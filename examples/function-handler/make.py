@@ -1,6 +1,6 @@
 """Trains both sizes of the model and lays out the folder that is uploaded.
 
-OUT/colours.py the functions, OUT/networks.tar.gz the package they import, OUT/small.pt and OUT/large.pt the weights.
+OUT/colours.py the functions, OUT/palette.tar.gz the package they import, OUT/small.pt and OUT/large.pt the weights.
 What people call a colour is a rule here (hue, lightness, saturation), which the networks have to find by themselves
 from 40,000 random colours. Fails when one of them is right less often, on 10,000 others, than it should be.
 
@@ -102,7 +102,7 @@ def main() -> None:
         if share < required:
             sys.exit(f"expected at least {100 * required:.0f} %")
         torch.save(model.state_dict(), out / f"{size}.pt")
-    pack(HERE / "networks", out / "networks.tar.gz")
+    pack(HERE / "palette", out / "palette.tar.gz")
     shutil.copyfile(HERE / "colours.py", out / "colours.py")
 
 

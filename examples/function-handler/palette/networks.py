@@ -1,4 +1,4 @@
-"""The networks, by size: a package of its own, as a team would share it between models."""
+"""The networks, by size."""
 
 from __future__ import annotations
 
