@@ -24,6 +24,7 @@ ETCD = "3.6.8"
 COREDNS = "v1.14.2"
 CONTAINERD = "v2.4.2"
 REGISTRY = "v3.1.2"
+VERSITYGW = "v1.8.0"
 # What the go.mod files pin; a test sees to it that the two agree.
 
 _STRIP = "-s -w"
@@ -91,6 +92,7 @@ PROGRAMS = {
         Program("netagent", "netagent"),
         Program("pause", "pause"),
         Program("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
+        Program("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
     )
 }
 """In the order of need: what the API tests wait for comes first."""

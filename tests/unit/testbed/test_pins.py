@@ -23,6 +23,7 @@ def test_the_versions_named_in_code_are_those_of_the_go_modules() -> None:
     assert _pinned("coredns", "github.com/coredns/coredns") == gotools.COREDNS
     assert _pinned("containerd", "github.com/containerd/containerd/v2") == gotools.CONTAINERD
     assert _pinned("registry", "github.com/distribution/distribution/v3") == gotools.REGISTRY
+    assert _pinned("s3", "github.com/versity/versitygw") == gotools.VERSITYGW
 
 
 def test_the_published_libraries_of_kubernetes_are_of_the_same_release() -> None:
