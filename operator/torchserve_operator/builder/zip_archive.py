@@ -151,6 +151,10 @@ def _check_overlaps(entries: list[zipfile.ZipInfo], end: int, rules: Rules) -> N
     The extra fields before an entry's data are not in the directory, so this is the least that an entry takes.
     """
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    if not ordered:
+        return
+    if ordered[0].header_offset < 0:
+        rules.damaged("its directory points outside of it")
     for entry, follower in zip(ordered, [*ordered[1:], None], strict=True):
         least = entry.header_offset + _LOCAL_HEADER + len(_raw_name(entry)) + entry.compress_size
         if least > (end if follower is None else follower.header_offset):

@@ -94,7 +94,7 @@ def cleared(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 names = (
-    st.text(st.characters(exclude_categories=("C",), exclude_characters="/\\"), min_size=1, max_size=12)
+    st.text(st.characters(exclude_categories=["C"], exclude_characters="/\\"), min_size=1, max_size=12)
     .filter(lambda name: name not in {".", ".."} and not name.startswith(".wh.") and name[1:2] != ":")
     .filter(lambda name: len(name.encode()) < 100)
 )
