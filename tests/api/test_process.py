@@ -16,8 +16,9 @@ from process import Process
 from testbed.apiserver import ApiServer
 from testbed.audit import Mark
 from testbed.faultproxy import FaultProxy, Hang
+from torchserve_operator.api.names import LABEL_MODEL
 from torchserve_operator.app.process_reference import families
-from torchserve_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE
+from torchserve_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, SERVICE
 from torchserve_operator.reconcile.projections import RESOURCE
 
 OPERATORS_OWN = "torchserve-operator"
@@ -176,14 +177,30 @@ def _requests(world: World, mark: Mark, user: str) -> list[tuple[int, str, str]]
 
 
 async def _a_life(world: World) -> None:
-    """Let a resource be made, served, changed, damaged and paused."""
+    """Let an image be built and cancelled; let a resource be made, served, changed, damaged and paused."""
+    source = {"configMapName": "requirements"}
+    metadata = {"namespace": world.namespace, "name": "requirements"}
+    await world.client.create(CONFIG_MAP, {"metadata": metadata, "data": {"requirements.txt": "pillow"}})
+    await world.create("built", build={"repository": "registry.example/built", "requirementsFrom": source})
+    (first,) = await world.eventually(lambda: world.all_of(JOB))
+    await world.patch(RESOURCE, "built", {"spec": {"build": {"revision": "2"}}})
+
+    async def another() -> bool:
+        return [job["metadata"]["uid"] for job in await world.all_of(JOB)] not in ([], [first["metadata"]["uid"]])
+
+    await world.eventually(another)
+    await world.client.request("DELETE", RESOURCE.path(world.namespace, "built"))
     await world.create(replicas=2)
     await world.condition("Ready", "False", reason="Progressing")
     await world.eventually(lambda: world.get(POD_DISRUPTION_BUDGET))
     await world.patch(RESOURCE, "digits", {"spec": {"replicas": 1, "logging": {"level": "WARN"}}})
 
+    async def of_digits() -> list[Any]:
+        maps = await world.all_of(CONFIG_MAP)
+        return [each for each in maps if (each["metadata"].get("labels") or {}).get(LABEL_MODEL) == "digits"]
+
     async def slimmed() -> bool:
-        return await world.get(POD_DISRUPTION_BUDGET) is None and len(await world.all_of(CONFIG_MAP)) == 3
+        return await world.get(POD_DISRUPTION_BUDGET) is None and len(await of_digits()) == 3
 
     await world.eventually(slimmed)
     await world.client.request("DELETE", SERVICE.path(world.namespace, "digits"))
@@ -211,7 +228,7 @@ async def test_the_manifests_role_is_enough_for_all_that_it_does(world: World, t
     kubeconfig = _as_service_account(world.api, OPERATORS_OWN, OPERATORS_OWN, tmp_path)
     user = f"system:serviceaccount:{OPERATORS_OWN}:{OPERATORS_OWN}"
     mark = world.api.audit.mark()
-    async with Process(tmp_path, kubeconfig) as process:
+    async with Process(tmp_path, kubeconfig, builder_image="operator") as process:
         await process.logged("in step with the cluster")
         await _a_life(world)
         await process.stop()
@@ -242,7 +259,7 @@ async def test_in_some_namespaces_only_a_role_in_each_is_enough(world: World, tm
     kubeconfig = _as_service_account(world.api, world.namespace, "operator", tmp_path)
     await World(world.api, world.configuration, world.client, other).create("elsewhere")
     mark = world.api.audit.mark()
-    async with Process(tmp_path, kubeconfig, namespaces=world.namespace) as process:
+    async with Process(tmp_path, kubeconfig, namespaces=world.namespace, builder_image="operator") as process:
         await process.logged("in step with the cluster")
         await _a_life(world)
         await process.stop()

@@ -216,7 +216,8 @@ class BuildSpec(Model):
     platform: Annotated[str, Field(pattern=r"^linux/[a-z0-9]+(/v[0-9]+)?$", max_length=32)] | None = None
     """The platform, such as `linux/amd64`, which the build's pod then needs too. Default: that of its node."""
     push_secret_name: DnsName | None = None
-    """A Secret of type kubernetes.io/dockerconfigjson, for pushing and for reading the base image."""
+    """A Secret of type kubernetes.io/dockerconfigjson, for pushing and for reading the base image. The server's pods
+    pull with `pod.imagePullSecrets`."""
     requirements: Annotated[
         list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][^\n\r]*$", max_length=512)]], Field(max_length=256)
     ] = Field(default_factory=list)

@@ -205,7 +205,7 @@ class Client:
             body={"apiVersion": kind.api_version, "kind": kind.name, **body},
         )
 
-    async def list(self, kind: Kind, namespace: str, label_selector: str) -> list[Object]:
+    async def select(self, kind: Kind, namespace: str, label_selector: str) -> list[Object]:
         """Return the objects that a selector selects: of few, and not from a cache."""
         answer = await self.request("GET", kind.path(namespace), params={"labelSelector": label_selector})
         return list(answer.get("items") or ())

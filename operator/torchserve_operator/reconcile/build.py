@@ -29,6 +29,7 @@ from torchserve_operator.status.build import BuildState, Phase, Wanted, build_st
 from torchserve_operator.status.build_pods import BuildJob, BuildPod
 from torchserve_operator.status.build_words import Progress
 from torchserve_operator.status.observed import Refusal
+from torchserve_operator.status.report import Read
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Builds:
         wanted = self._wanted(build, inputs, known)
         job = next((job for job in jobs if job.attempt == inputs.attempt), None)
         pods = tuple(self._pods(key, job))
-        state = build_state(wanted, known, job, pods=pods, progress=self._progress(key, pods), now=self._clock())
+        state = build_state(wanted, known, job, pods=pods, read=self._read(key, pods), now=self._clock())
         if state.phase is Phase.LOST and job is not None:
             state = await self._found(wanted, known, state, job)
         self._reader.track(key, [pod for pod in pods if pod.running and not pod.deleting], settled=False)
@@ -132,11 +133,10 @@ class Builds:
             ttl_seconds=self._defaults.ttl_seconds,
         )
 
-    def _progress(self, key: Key, pods: Sequence[BuildPod]) -> Progress | None:
-        """Return the builder's last word."""
+    def _read(self, key: Key, pods: Sequence[BuildPod]) -> Read[Progress] | None:
+        """Return the last read of the builder that runs."""
         reads = self._reader.reads_of(key)
-        words = (reads[pod.uid].report for pod in pods if pod.uid in reads)
-        return next((word for word in words if word is not None), None)
+        return next((reads[pod.uid] for pod in pods if pod.uid in reads), None)
 
     def _pods(self, key: Key, job: BuildJob | None) -> Iterator[BuildPod]:
         if job is not None:
@@ -150,7 +150,7 @@ class Builds:
         Where the pod is gone, the Job is removed: the next one finds every layer where this one has put it.
         """
         try:
-            listed = await self._client.list(POD, job.namespace, f"batch.kubernetes.io/controller-uid={job.uid}")
+            listed = await self._client.select(POD, job.namespace, f"batch.kubernetes.io/controller-uid={job.uid}")
             for body in listed:
                 self._cache.put(POD, body)
             pods = [BuildPod.of(kept) for body in listed if (kept := self._kept(body)) is not None]
@@ -159,7 +159,7 @@ class Builds:
                 return replace(state, phase=Phase.WANTED)
         except ApiError as error:
             return replace(state, message=f"looking for what the build has made: {error.message}")
-        again = build_state(wanted, known, job, pods=pods, progress=None, now=self._clock())
+        again = build_state(wanted, known, job, pods=pods, read=None, now=self._clock())
         return unreadable(again, wanted, job) if again.phase is Phase.LOST else again
 
     def _kept(self, body: Mapping[str, Any]) -> Object | None:

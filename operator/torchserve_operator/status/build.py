@@ -14,12 +14,15 @@ from typing import Any, Final
 from torchserve_operator.status.build_pods import BuildJob, BuildPod, Container
 from torchserve_operator.status.build_words import Failure, Progress, Result, parse_termination
 from torchserve_operator.status.pods import PULL_REASONS, pull_error
+from torchserve_operator.status.report import Read
 
 Object = dict[str, Any]
 
 _CONFIG_REASONS: Final = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
 _BEFORE_TTL: Final = dt.timedelta(seconds=30)
 """How much earlier than its time a Job must be gone to have been deleted by somebody."""
+_UNREACHABLE: Final = 3
+"""So many reads fail in a row before it is told: what was known is known still."""
 _MORE: Final = 4000
 """The most that is kept of a message, in characters."""
 
@@ -88,7 +91,7 @@ def build_state(
     job: BuildJob | None,
     *,
     pods: Sequence[BuildPod],
-    progress: Progress | None,
+    read: Read[Progress] | None,
     now: dt.datetime,
 ) -> BuildState:
     """Return how the build that a spec asks for stands.
@@ -98,7 +101,7 @@ def build_state(
         known: `status.build` as last written.
         job: The Job of exactly this attempt, if there is one.
         pods: Its pods.
-        progress: The builder's last word.
+        read: The last read of the builder that runs.
         now: The time.
     """
     last = {key: value for key, value in known.items() if key != "failure"}
@@ -122,7 +125,10 @@ def build_state(
     trouble = None if newest is None else _trouble(newest)
     if trouble is not None:
         return BuildState(Phase.BLOCKED, None, last, trouble)
-    return BuildState(Phase.RUNNING, None, last, _stage(newest, progress))
+    words = None if newest is None else _last_words(newest, wanted.repository)
+    if words is not None:
+        return BuildState(Phase.RUNNING, None, last, f"trying again: {words}")
+    return BuildState(Phase.RUNNING, None, last, _stage(newest, read))
 
 
 def unreadable(state: BuildState, wanted: Wanted, job: BuildJob) -> BuildState:
@@ -200,7 +206,7 @@ def _last_words(pod: BuildPod, repository: str) -> str | None:
         return f"{name} ended: {lines[-1]}"
     if pod.failed:
         hint = "; raise spec.build.spoolLimit" if "emptydir" in pod.failed.lower() else ""
-        return f"the build's pod was stopped: {pod.failed}{hint}"
+        return f"the build's pod was stopped: {pod.failed.rstrip('. ')}{hint}"
     return None
 
 
@@ -219,14 +225,21 @@ def _trouble(pod: BuildPod) -> str | None:
     return None
 
 
-def _stage(pod: BuildPod | None, progress: Progress | None) -> str:
+def _stage(pod: BuildPod | None, read: Read[Progress] | None) -> str:
     if pod is None:
         return "waiting for the build's pod"
     if pod.requirements is not None and pod.requirements.running:
         return "installing the requirements"
-    if pod.running and progress is not None:
-        return str(progress)
-    return "starting the builder" if pod.running else "starting the build's pod"
+    if not pod.running:
+        return "starting the build's pod"
+    if read is None or (read.report is None and read.failures < _UNREACHABLE):
+        return "starting the builder"
+    if read.failures >= _UNREACHABLE:
+        return (
+            f"building; the builder's port does not answer the operator ({read.failure}): does a network policy stand "
+            "between them?"
+        )
+    return str(read.report)
 
 
 def _no_python(message: str) -> bool:

@@ -140,7 +140,6 @@ def _failure(error: Mapping[str, Any]) -> Failure:
 
 
 def _bytes(value: Any) -> int:
-    count = int(value)
-    if not 0 <= count < 1 << 63:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
         raise ValueError("the answer's count of bytes is none")
-    return count
+    return value

@@ -118,10 +118,8 @@ def _available(observed: Observed, ready: Verdict) -> Verdict:
 def _image_ready(observed: Observed, found: Cause | None) -> Verdict:
     if found is not None and found.reason in {Reason.IMAGE_PULL_FAILED, Reason.IMAGE_UNSUITABLE}:
         return "False", found.reason, found.message
-    if found is not None and found.reason in {Reason.BUILD_FAILED, Reason.BUILD_BLOCKED}:
-        return "False", found.reason, found.message
-    if found is not None and found.reason == Reason.BUILDING:
-        return "Unknown", found.reason, found.message
+    if found is not None and _no_image(observed):
+        return "Unknown" if found.reason == Reason.BUILDING else "False", found.reason, found.message
     if any(pod.image for pod in observed.current):
         return "True", Reason.ANSWERING, "the image is on its node"
     if observed.build is not None and observed.build.image is not None:

@@ -35,6 +35,22 @@ def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
         ("RESYNC_SECONDS", "10m", "is '10m'; expected a number"),
         ("NAMESPACES", "a,B_", "has 'B_', which is no name of a namespace; expected names separated by commas"),
         ("NAMESPACES", "team-*", "has 'team-*', which is no name of a namespace; expected names separated by commas"),
+        (
+            "REGISTRY_MIRRORS",
+            "registry.example=http://10.0.0.5",
+            'is no JSON; expected a JSON object such as {"registry.example": "http://10.0.0.5:5000"}',
+        ),
+        (
+            "REGISTRY_MIRRORS",
+            '["http://10.0.0.5"]',
+            """is '["http://10.0.0.5"]'; expected a JSON object such as {"registry.example": "http://10.0.0.5:5000"}""",
+        ),
+        (
+            "REGISTRY_MIRRORS",
+            '{"registry.example": "10.0.0.5:5000"}',
+            "has '10.0.0.5:5000' for registry.example; expected http://HOST[:PORT] or https://HOST[:PORT]",
+        ),
+        ("BUILD_TTL_SECONDS", "5", "is '5'; expected at least 60"),
         ("LOGLEVEL", "INFO", f'is not a setting; did you mean "{PREFIX}LOG_LEVEL"?'),
         ("WORKER", "4", f'is not a setting; did you mean "{PREFIX}WORKERS"?'),
         ("ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "", "is not a setting"),
@@ -61,3 +77,14 @@ def test_what_kubernetes_sets_beside_a_service_is_passed_over(monkeypatch: pytes
 def test_namespaces_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + "NAMESPACES", " team-a, team-b,")
     assert read_settings().namespaces == ("team-a", "team-b")
+
+
+def test_builds_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "BUILDER_IMAGE", "registry.example/operator:1")
+    monkeypatch.setenv(PREFIX + "BASE_IMAGE_GPU", "registry.example/base:gpu")
+    monkeypatch.setenv(PREFIX + "REGISTRY_MIRRORS", '{"registry.example": "http://10.0.0.5:5000"}')
+    defaults = read_settings().build_defaults()
+    assert defaults.builder_image == "registry.example/operator:1"
+    assert defaults.base_images == {"cpu": "pytorch/torchserve:0.12.0-cpu", "gpu": "registry.example/base:gpu"}
+    assert defaults.registry_mirrors == {"registry.example": "http://10.0.0.5:5000"}
+    assert defaults.ttl_seconds == 3600

@@ -24,7 +24,7 @@ from torchserve_operator.api.names import (
 )
 from torchserve_operator.api.parse import parse_resource, parse_spec
 from torchserve_operator.api.spec import TorchServeModelSpec
-from torchserve_operator.desired.children import Children, children, spec_hash
+from torchserve_operator.desired.children import Children, can_hold, children, spec_hash
 from torchserve_operator.desired.render import in_write_order
 from torchserve_operator.kube.kinds import CONFIG_MAP
 
@@ -210,3 +210,50 @@ def test_no_childs_name_is_longer_than_a_dns_label(name: str) -> None:
         assert len(child["metadata"]["name"]) <= 63
         assert child["metadata"]["name"].startswith(name)
         assert all(len(value) <= 63 for value in child["metadata"]["labels"].values())
+
+
+BUILT: dict[str, Any] = {
+    "build": {"repository": "registry.example/m", "requirements": ["pillow"]},
+    "models": [{"name": "m", "archive": {"url": "s3://models/m.mar"}}],
+}
+ONE, TWO = f"registry.example/m@sha256:{'1' * 64}", f"registry.example/m@sha256:{'2' * 64}"
+
+
+def test_an_image_that_is_built_rolls_the_pods_when_it_changes_and_not_when_its_build_does() -> None:
+    first = decide(parse_spec(BUILT), image=ONE)
+    assert first.template["spec"]["containers"][0]["image"] == ONE
+    other_build = {**BUILT, "build": {**BUILT["build"], "revision": "2", "tags": ["latest"]}}
+    assert decide(parse_spec(other_build), image=ONE, **after(first)).template == first.template
+    assert decide(parse_spec(BUILT), image=TWO, **after(first)).revision != first.revision
+
+
+def test_an_image_that_is_built_makes_the_same_pods_as_one_that_is_named() -> None:
+    named = decide(parse_spec({"image": ONE, "models": [{"name": "m"}]}))
+    assert decide(parse_spec(BUILT), image=ONE).template == named.template
+
+
+def test_without_the_image_the_template_is_held_whatever_the_spec_says_and_the_rest_follows() -> None:
+    first = decide(parse_spec(BUILT), image=ONE)
+    changed = {**BUILT, "replicas": 3, "logging": {"level": "WARN"}, "service": {"type": "NodePort"}}
+    changed["models"] = [{**BUILT["models"][0], "minWorkers": 2, "batchSize": 8}]
+    held = decide(parse_spec(changed), NEWER, **after(first))
+    assert held.template == first.template
+    assert held.referenced == first.referenced
+    assert held.deployment["metadata"]["annotations"] == first.deployment["metadata"]["annotations"]
+    assert held.deployment["spec"]["replicas"] == 3
+    assert held.service["spec"]["type"] == "NodePort"
+    assert '"minWorkers":2' in held.policy["data"]["policy.json"]
+    assert held.pod_disruption_budget is not None
+    then = decide(parse_spec(changed), NEWER, image=TWO, **after(held))
+    assert then.revision != first.revision
+    assert then.template["spec"]["containers"][0]["image"] == TWO
+
+
+def test_a_template_can_be_held_only_where_the_deployment_says_which() -> None:
+    first = decide(parse_spec(BUILT), image=ONE)
+    assert can_hold(first.deployment)
+    assert not can_hold(None)
+    for annotations in ({}, {ANNOTATION_SPEC_HASH: "x"}, {ANNOTATION_SPEC_HASH: "x", ANNOTATION_TEMPLATE: "{"}):
+        assert not can_hold({"metadata": {"annotations": annotations}})
+    with pytest.raises(ValueError, match="neither an image nor a template"):
+        decide(parse_spec(BUILT))

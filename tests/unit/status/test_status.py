@@ -8,6 +8,7 @@ import pytest
 from torchserve_operator.api.conditions import Reason
 from torchserve_operator.api.errors import FieldError
 from torchserve_operator.api.parse import parse_spec
+from torchserve_operator.status.build import BuildState, Phase
 from torchserve_operator.status.compute import compute_status, settled
 from torchserve_operator.status.observed import Observed, Refusal
 from torchserve_operator.status.pods import Ended, Pod
@@ -306,3 +307,52 @@ def test_many_errors_are_cut_and_counted() -> None:
     errors = tuple(FieldError(f"spec.a{i}", "bad") for i in range(8))
     what = replace(observed(errors=errors), spec=None)
     assert message(what).endswith("; and 3 more")
+
+
+BUILDING = BuildState(Phase.RUNNING, None, {"image": "old"}, "uploading layer of model m: 1 of 2 MiB")
+
+
+@pytest.mark.parametrize(
+    ("phase", "image_ready", "stalled"),
+    [
+        (Phase.RUNNING, ("Unknown", "Building"), "False"),
+        (Phase.WANTED, ("Unknown", "Building"), "False"),
+        (Phase.BLOCKED, ("False", "BuildBlocked"), "False"),
+        (Phase.FAILED, ("False", "BuildFailed"), "True"),
+    ],
+)
+def test_while_there_is_no_image_what_runs_is_available_and_the_resource_is_not_ready(
+    phase: Phase, image_ready: tuple[str, str], stalled: str
+) -> None:
+    what = observed(build=replace(BUILDING, phase=phase), revision=None, rolled_out=False)
+    found = conditions(what)
+    assert found["ImageReady"] == image_ready
+    assert found["Ready"] == ("False", image_ready[1])
+    assert found["ModelsReady"] == ("False", image_ready[1])
+    assert found["Available"] == ("True", "Answering")
+    assert found["Stalled"][0] == stalled
+    assert message(what) == message(what, "ImageReady") == BUILDING.message
+    status = compute_status(what, NOW)
+    assert status["build"] == {"image": "old"}
+    assert not settled(status)
+
+
+def test_an_image_that_is_built_is_ready_before_a_node_has_it() -> None:
+    built = BuildState(Phase.READY, "built", {"image": "built"})
+    what = observed(build=built, pods=(), reads={})
+    assert conditions(what)["ImageReady"] == ("True", "Built")
+    assert conditions(what)["Ready"] == ("False", "Progressing")
+    assert conditions(observed(build=built))["ImageReady"] == ("True", "Answering")
+
+
+def test_what_stands_in_a_builds_way_is_told_where_the_image_is_asked_for() -> None:
+    rival = Refusal("registry/m:latest", "the older resource ns/n pushes to it, too", conflict=True)
+    what = observed(build=replace(BUILDING, phase=Phase.WANTED), revision=None, rolled_out=False, refusals=(rival,))
+    assert conditions(what)["ImageReady"] == ("False", "Conflict")
+    assert conditions(what)["Stalled"] == ("True", "Conflict")
+
+
+def test_an_invalid_spec_keeps_what_is_known_of_the_build() -> None:
+    resource = {"metadata": {"name": "m", "namespace": "ns", "generation": 4}, "status": {"build": {"image": "old"}}}
+    what = Observed(resource=resource, spec=None, errors=(FieldError("spec.build", "no"),))
+    assert compute_status(what, NOW)["build"] == {"image": "old"}
