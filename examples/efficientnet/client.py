@@ -69,25 +69,28 @@ def samples(count: int) -> list[Sample]:
     ]
 
 
-async def ask(session: aiohttp.ClientSession, url: str, sample: Sample) -> Answer:
-    """One request and its answer."""
-    began = time.monotonic()
+async def ask(session: aiohttp.ClientSession, url: str, sample: Sample, turn: asyncio.Semaphore) -> Answer:
+    """One request and its answer; its seconds begin when it is its turn."""
     headers = {"Content-Type": "application/octet-stream"}
-    async with session.post(url, data=sample.body, headers=headers) as response:
-        text = await response.text()
+    async with turn:
+        began = time.monotonic()
+        async with session.post(url, data=sample.body, headers=headers) as response:
+            text = await response.text()
+        seconds = time.monotonic() - began
     try:
         body = json.loads(text)
     except ValueError:
         body = {"text": text}
-    return Answer(response.status, body if isinstance(body, dict) else {"text": text}, time.monotonic() - began)
+    return Answer(response.status, body if isinstance(body, dict) else {"text": text}, seconds)
 
 
 async def ask_all(url: str, todo: list[Sample], concurrency: int) -> list[Answer | Exception]:
     """Answers in the order of the samples; an exception where none came."""
+    turn = asyncio.Semaphore(concurrency)
     connector = aiohttp.TCPConnector(limit=concurrency)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        return await asyncio.gather(*(ask(session, url, sample) for sample in todo), return_exceptions=True)
+        return await asyncio.gather(*(ask(session, url, sample, turn) for sample in todo), return_exceptions=True)
 
 
 def faults(todo: list[Sample], answers: list[Answer | Exception]) -> list[str]:
