@@ -59,6 +59,8 @@ class ImageHandler:
     def probabilities(self, images: np.ndarray) -> torch.Tensor:
         """Probabilities (N, 6) of images, uint8 (N, 64, 64, 3): with the mirror images in one call of the network."""
         batch = torch.from_numpy(images).to(self.device)
-        with torch.inference_mode():
+        # TorchScript would compile the network anew for each size of a batch when it comes the second time: 3 to 6
+        # seconds of a core that requests wait for, and no faster afterwards.
+        with torch.inference_mode(), torch.jit.optimized_execution(False):
             both = self.model(torch.cat([batch, batch.flip(dims=[2])])).softmax(dim=1)
         return both.reshape(2, len(images), -1).mean(dim=0)
