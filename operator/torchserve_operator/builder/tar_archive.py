@@ -8,6 +8,7 @@ at worst, 1,000 files of 1 MiB in any order about four times the archive. The al
 spool, costs as much disk as the model has bytes.
 """
 
+import io
 import tarfile
 import threading
 import zlib
@@ -114,7 +115,7 @@ class _Archive:
                 self._check_end(stream, headers)
             except (tarfile.TarError, zlib.error, EOFError, RecursionError) as error:
                 self._rules.damaged(_reason(error))
-            self._rules.ratio(file.seek(0, 2))
+            self._rules.ratio(file.seek(0, io.SEEK_END))
 
     def _entries(self, stream: _Stream, headers: _Headers) -> Iterator[tuple[str, tarfile.TarInfo]]:
         # tarfile asks for read, seek and tell only
@@ -173,9 +174,9 @@ class _Archive:
 
     def _leave(self, stream: _Stream) -> None:
         with self._lock:
-            stream, self._idle = self._idle or stream, stream if self._idle is None else self._idle
-        if stream is not self._idle:
-            stream.file.close()
+            earlier, self._idle = self._idle, stream
+        if earlier is not None:
+            earlier.file.close()
 
 
 def _read(stream: _Stream, end: int) -> bytes:

@@ -5,6 +5,7 @@ reader would stumble over later. One handle is shared by all entries: opening a 
 and neighbours share the store's read-ahead. `zipfile` locks and seeks for each read.
 """
 
+import io
 import stat
 import threading
 import zipfile
@@ -69,20 +70,23 @@ class _Archive:
         self._rules = rules
         self._lock = threading.Lock()
         self._handle: BinaryIO | None = None
+        self._size = 0
         self._zip: zipfile.ZipFile | None = None
 
     def __del__(self) -> None:
-        self._close()
+        if self._handle is not None:
+            self._handle.close()
 
-    def _close(self) -> None:
-        handle, self._handle, self._zip = self._handle, None, None
-        if handle is not None:
-            handle.close()
+    def _drop(self, failed: zipfile.ZipFile) -> None:
+        with self._lock:
+            if self._zip is failed:  # not closed: another thread may be reading of it, and meets its own error
+                self._handle, self._zip = None, None
 
     def _opened(self) -> zipfile.ZipFile:
         with self._lock:
             if self._zip is None:
                 self._handle = self._open_archive()
+                self._size = self._handle.seek(0, io.SEEK_END)
                 # zipfile asks for read, seek and tell only
                 self._zip = _read_directory(_BoundedReads(self._handle, self._rules), self._rules)  # type: ignore[arg-type]
             return self._zip
@@ -100,9 +104,7 @@ class _Archive:
             _check_readable(entry, name, self._rules)
             self._rules.file(name, entry.file_size)
             yield path, entry
-        handle = self._handle
-        if handle is not None:
-            self._rules.ratio(handle.seek(0, 2))
+        self._rules.ratio(self._size)
 
     def reader(self, entry: zipfile.ZipInfo) -> Callable[[], Iterator[bytes]]:
         return lambda: self._chunks(entry)
@@ -122,8 +124,7 @@ class _Archive:
             self._rules.damaged(f"{name}: {_reason(error)}")
         except OSError:
             # the source's own trouble: the upload is tried again, and opens it anew
-            with self._lock:
-                self._close()
+            self._drop(archive)
             raise
         if left:
             self._rules.damaged(f"{name}: has {entry.file_size - left:,} bytes instead of {entry.file_size:,}")
