@@ -49,7 +49,7 @@ def ensure(name: str, *arguments: str) -> Path:
     if name not in NAMES:
         raise TestbedError(f"there is no example {name!r} that is made; known are {', '.join(NAMES)}")
     image = _build(TOOLS_IMAGE, "make.Dockerfile")
-    key = cache.content_key([image, *arguments, *_sources(EXAMPLES / name)])
+    key = cache.content_key([image, *arguments, *made_of(EXAMPLES / name)])
     target = cache.directory("examples") / f"{name}-{key}"
     with cache.lock(f"example-{name}"):
         if not target.is_dir():
@@ -58,6 +58,8 @@ def ensure(name: str, *arguments: str) -> Path:
                 engine.docker(
                     *("run", "--rm", "--network", "none", "--cap-drop", "ALL", "--cpus", "1"),
                     *("--user", f"{os.getuid()}:{os.getgid()}", "-e", "HOME=/tmp", "-e", "PYTHONDONTWRITEBYTECODE=1"),
+                    # Two threads of OpenBLAS on one core wait for each other, busily.
+                    *("-e", "OMP_NUM_THREADS=1", "-e", "OPENBLAS_NUM_THREADS=1"),
                     *("-v", f"{EXAMPLES / name}:/example:ro", "-v", f"{made}:/artifacts", "-w", "/example"),
                     *("--entrypoint", "python", image, "make.py", "--out", "/artifacts", *arguments),
                 )
@@ -79,6 +81,15 @@ def wheels() -> Path:
     return target
 
 
+def made_of(folder: Path) -> Iterator[str | bytes]:
+    """What counts in an example's content key: names and contents of its sources."""
+    for path in sorted(folder.rglob("*")):
+        made = {"artifacts", "__pycache__"} & set(path.relative_to(folder).parts)
+        if path.is_file() and path.suffix in SOURCES and not made:
+            yield str(path.relative_to(folder))
+            yield path.read_bytes()
+
+
 def _build(tag: str, dockerfile: str) -> str:
     """Build one of the tools' images from the lists of packages that the examples have; return its ID."""
     project_images.named(project_images.RUNTIME).build()
@@ -90,14 +101,6 @@ def _build(tag: str, dockerfile: str) -> str:
         for name in NAMES:
             shutil.copyfile(EXAMPLES / name / "make-requirements.txt", context / f"make-{name}.txt")
         return images.build(context, tag, {"RUNTIME_IMAGE": project_images.RUNTIME}, dockerfile=dockerfile)
-
-
-def _sources(folder: Path) -> Iterator[str | bytes]:
-    for path in sorted(folder.rglob("*")):
-        made = {"artifacts", "__pycache__"} & set(path.relative_to(folder).parts)
-        if path.is_file() and path.suffix in SOURCES and not made:
-            yield str(path.relative_to(folder))
-            yield path.read_bytes()
 
 
 def main() -> None:
