@@ -45,8 +45,9 @@ class FolderSource(Model):
     """Where the builder gets a folder from; exactly one of `url` and `configMapName`."""
 
     url: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
-    """`https://…`, `s3://BUCKET/KEY` (any endpoint: see the credentials), `pvc://CLAIM/PATH` in the same namespace, or
-    `http://…`, `gs://…`, `az://…`, `hf://…` where the operator's installation has them. A folder ends with `/`."""
+    """`https://…`, `s3://BUCKET/KEY` (any endpoint: see the credentials), `pvc://CLAIM/PATH` of a claim in the same
+    namespace; `gs://…`, `az://…` and `hf://…` where the builder's image has their packages; `http://…` where the
+    operator's settings allow it. A web server has files only: a folder is in a bucket, a claim or a ConfigMap."""
     config_map_name: DnsName | None = None
     """A ConfigMap in the same namespace: its keys are the files; for an archive it has one key."""
     credentials_secret_name: DnsName | None = None
@@ -223,7 +224,8 @@ class BuildSpec(Model):
     ] = Field(default_factory=list)
     """Python packages, one requirement each, such as `transformers==4.57.1`; installed beside what the base has."""
     requirements_from: RequirementsSource | None = None
-    """A whole requirements file (with hashes, say) instead of `requirements`."""
+    """A whole requirements file (with hashes, say) instead of `requirements`; read when a build starts, so that a
+    change of it needs another `revision`."""
     index_secret_name: DnsName | None = None
     """A Secret for a package index: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, ca.crt."""
     ca_config_map_name: DnsName | None = None

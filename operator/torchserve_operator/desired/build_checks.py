@@ -34,7 +34,13 @@ def build_errors(spec: TorchServeModelSpec) -> Iterator[FieldError]:
         if claim is not None and not _NAME.fullmatch(claim):
             yield FieldError(f"{path}.url", f'"{claim}" is not the name of a claim; write pvc://CLAIM/PATH')
     for index, model in enumerate(spec.models):
-        archive = model.archive
+        archive, package = model.archive, model.package
+        if package is not None and (package.source.url or "").startswith(("https://", "http://")):
+            yield FieldError(
+                f"spec.models[{index}].package.source.url",
+                "cannot be a folder: a web server does not list what it has; name a packed model in archive, or put "
+                "the folder into S3, a volume or a ConfigMap",
+            )
         if archive is not None and archive.url is not None and archive.url.partition("?")[0].endswith("/"):
             yield FieldError(
                 f"spec.models[{index}].archive.url", "is a folder; an archive is one file: use package for a folder"
