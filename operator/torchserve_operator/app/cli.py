@@ -13,6 +13,7 @@ import yaml
 
 from torchserve_operator.api.errors import InvalidResourceError
 from torchserve_operator.api.names import KIND
+from torchserve_operator.app.builder_cli import builder
 from torchserve_operator.app.manifests import Other, Resource, Unreadable, find
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -105,6 +106,9 @@ def run() -> None:
             click.echo(f"Error: {problem}", err=True)
         sys.exit(USAGE)
     sys.exit(run_operator(settings))
+
+
+main.add_command(builder)
 
 
 def check(body: dict[str, Any]) -> None:
