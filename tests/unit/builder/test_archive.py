@@ -185,6 +185,7 @@ def test_many_threads_read_one_archive() -> None:
     tree = {f"{number:02}": bytes([number]) * 200_000 for number in range(40)}
     for packed in (zipped(tree), tarred(tree)):
         files = unpacked(InMemory(packed), FIELD, LIMIT)
+        assert len(files) == len(tree)
         with ThreadPoolExecutor(8) as pool:
             assert dict(zip(tree, pool.map(content, files), strict=True)) == tree
 
@@ -225,20 +226,37 @@ def test_a_source_that_failed_is_opened_anew() -> None:
         assert content(file) == b"1"
         Failing.broken = True
         with pytest.raises(ConnectionResetError):
-            unpacked(BrokenAtOnce(packed), FIELD, LIMIT)
+            content(file)
+        Failing.broken = False
 
 
-class BrokenAtOnce(InMemory):
-    """Breaks after its first bytes."""
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_trouble_of_the_source_is_not_told_as_damage(pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    class Breaking(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            del size
+            raise ConnectionResetError
 
-    def open(self) -> BinaryIO:
-        class Breaking(io.BytesIO):
-            def read(self, size: int | None = -1, /) -> bytes:
-                if self.tell() or size != 512:
-                    raise ConnectionResetError
-                return super().read(size)
+    class BrokenAfterItsStart(InMemory):
+        def open(self) -> BinaryIO:
+            self.handles.append(Breaking() if self.handles else io.BytesIO(self.content))
+            return self.handles[-1]
 
-        return Breaking(self.content)
+    with pytest.raises(ConnectionResetError):
+        unpacked(BrokenAfterItsStart(pack({"a": b"1"})), FIELD, LIMIT)
+
+
+def test_a_file_that_is_left_half_read_leaves_nothing_open() -> None:
+    archive = InMemory(tarred({"a": bytes(3 * CHUNK)}))
+    (file,) = unpacked(archive, FIELD, LIMIT)
+    pieces = file.chunks()
+    next(pieces)
+    del pieces
+    assert all(handle.closed for handle in archive.handles)
+
+
+def test_an_empty_zip_has_no_files() -> None:
+    assert unpacked(InMemory(zipped({})), FIELD, LIMIT) == ()
 
 
 def test_gzip_of_several_members_with_padding_is_one_stream() -> None:

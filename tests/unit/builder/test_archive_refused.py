@@ -131,6 +131,11 @@ def test_a_path_that_is_unsafe_is_refused_with_its_name(pack: type, name: str, s
     assert refusal(pack((name, b""))) == says.removeprefix(f"{FIELD}: ")
 
 
+def test_a_name_with_a_nul_is_refused() -> None:
+    content = replaced(zipped(("a_b", b"")), b"a_b", b"a\0b")
+    assert refusal(content) == 'has an entry whose name has a NUL: "a\\x00b"'
+
+
 def test_a_folder_with_an_unsafe_path_is_refused_too() -> None:
     assert refusal(zipped(("../", b""))) == 'has an entry that leaves the archive: "../"'
 
@@ -291,6 +296,28 @@ def test_rubbish_between_the_entries_of_a_tar_is_refused() -> None:
     assert content[second : second + 1] == b"b"
     broken = content[:second] + b"\xff" * 512 + content[second + 512 :]
     assert refusal(broken) == f"is damaged: it has something else where a header or its end should be{ANEW}"
+
+
+def test_a_directory_that_points_elsewhere_is_refused() -> None:
+    content = bytearray(zipped(("a", b"1" * 50)))
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 17] += 1  # where the directory begins: 256 bytes further
+    assert refusal(bytes(content)) == f"is damaged: its directory points outside of it{ANEW}"
+    content[content.rindex(b"PK\x01\x02")] = 0
+    assert refusal(bytes(content)).startswith("is damaged: its directory cannot be read (Bad magic number")
+
+
+def test_a_file_that_is_shorter_than_its_entry_says_is_refused() -> None:
+    packed = zipped(("a", bytes(1 << 20)))
+    lying = replaced(packed, struct.pack("<I", 1 << 20), struct.pack("<I", 2 << 20))
+    assert refusal_of_reading(lying) == f"is damaged: a: has 1,048,576 bytes instead of 2,097,152{ANEW}"
+
+
+def test_an_archive_with_a_hole_is_refused() -> None:
+    content = zipped(("a", b"1" * 50), ("b", b"2" * 50), method=zipfile.ZIP_STORED)
+    hole = content.index(b"1" * 50)
+    says = f"is damaged: its directory points outside of it{ANEW}"
+    assert refusal(content[:hole] + content[hole + 10 :]) == says
 
 
 def test_a_wrong_checksum_is_refused() -> None:

@@ -436,6 +436,12 @@ def test_a_handler_of_the_users_may_read_any_model_file() -> None:
     assert "two.py" in read(packed(source, handler="handler.py", modelFile="two.py"))
 
 
+def test_a_python_file_is_not_larger_than_people_write_them() -> None:
+    assert refusal({"handler.py": b"#" * ((4 << 20) + 1)}, handler="handler.py") == (
+        "handler: handler.py has 4,194,305 bytes; expected a Python file of at most 4,194,304"
+    )
+
+
 # ---- archives that are unpacked
 
 HELPERS = {"helpers/__init__.py": b"", "helpers/text.py": b"x = 1", "helpers/.git/HEAD": b"", "__MACOSX/._a": b""}
@@ -530,6 +536,10 @@ def test_functions_that_are_not_given_are_left_out_of_the_settings() -> None:
         ({"init": "mak"}, 'init: net.py has no mak; did you mean "make"?'),
         ({"init": "make", "preprocess": "decoed"}, 'preprocess: net.py has no decoed; did you mean "decode"?'),
         (
+            {"init": "decode", "kwargs": {"size": 1}},
+            "kwargs.size: decode of net.py has no such keyword; it has data",
+        ),
+        (
             {"init": "make", "kwargs": {"sise": 1}},
             'kwargs.sise: make of net.py has no such keyword; did you mean "size"?',
         ),
@@ -545,6 +555,12 @@ def test_functions_that_are_not_given_are_left_out_of_the_settings() -> None:
 )
 def test_a_function_that_is_not_there_is_told_with_what_was_meant(function: dict[str, Any], says: str) -> None:
     assert refusal({"net.py": NET}, function={"file": "net.py", **function}) == f"function.{says}"
+
+
+@pytest.mark.parametrize("source", [b"def make(**options): ...", b"import make", b"@wrapped\ndef make(): ..."])
+def test_keywords_that_cannot_be_seen_are_left_to_the_handler(source: bytes) -> None:
+    files = read(packed({"net.py": source}, function={"file": "net.py", "init": "make", "kwargs": {"size": 1}}))
+    assert json.loads(files["function.json"])["kwargs"] == {"size": 1}
 
 
 def test_a_file_with_the_name_of_the_builders_own_is_refused() -> None:
