@@ -223,7 +223,7 @@ def test_an_image_that_is_built_rolls_the_pods_when_it_changes_and_not_when_its_
     first = decide(parse_spec(BUILT), image=ONE)
     assert first.template["spec"]["containers"][0]["image"] == ONE
     other_build = {**BUILT, "build": {**BUILT["build"], "revision": "2", "tags": ["latest"]}}
-    assert decide(parse_spec(other_build), image=ONE, **after(first)).template == first.template
+    assert decide(parse_spec(other_build), NEWER, image=ONE, **after(first)).template == first.template
     assert decide(parse_spec(BUILT), image=TWO, **after(first)).revision != first.revision
 
 

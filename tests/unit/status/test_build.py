@@ -229,6 +229,7 @@ def test_why_a_build_failed(job: BuildJob, pods: tuple[BuildPod, ...], message: 
     [
         ("2026-01-01T11:59:00Z", Phase.WANTED),
         ("2026-01-01T11:51:00Z", Phase.WANTED),
+        ("2026-01-01T11:50:15Z", Phase.FAILED),  # clocks differ
         ("2026-01-01T11:50:00Z", Phase.FAILED),
         ("2026-01-01T01:00:00Z", Phase.FAILED),
         ("long ago", Phase.FAILED),
