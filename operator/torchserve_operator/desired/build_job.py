@@ -200,7 +200,7 @@ def _own(build: BuildSpec) -> Iterator[_Mount]:
     yield from _scratch(build)
     if build.push_secret_name:
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]
-        yield _Mount("push", f"{BUILD_DIR}/push", _of_secret(build.push_secret_name, items))
+        yield _Mount("docker", f"{BUILD_DIR}/docker", _of_secret(build.push_secret_name, items))
     if build.ca_config_map_name:
         yield _Mount("ca", f"{BUILD_DIR}/ca", {"configMap": {"name": build.ca_config_map_name, "optional": True}})
 

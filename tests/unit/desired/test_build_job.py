@@ -10,6 +10,8 @@ import yaml
 from corpus.cases import body_of, good_files
 from torchserve_operator.api.names import BUILD_DIR, LABEL_MODEL
 from torchserve_operator.api.parse import parse_resource
+from torchserve_operator.app.builder_cli import run as run_builder
+from torchserve_operator.builder.in_base.__main__ import INDEX, OUT, PLAN, TERMINATION_LOG
 from torchserve_operator.desired.build_job import build_config_map, build_job, job_name
 from torchserve_operator.desired.build_plan import BuildDefaults
 
@@ -56,7 +58,7 @@ def test_no_container_has_more_than_it_needs(file: Path, requirements: bool) -> 
     used = {mount["name"] for container in containers for mount in container["volumeMounts"]}
     assert used == set(volumes)
     base = [mount["name"] for container in pod.get("initContainers", []) for mount in container["volumeMounts"]]
-    assert not [name for name in base if name.startswith(("secret-", "claim-", "config-map-", "push"))]
+    assert not [name for name in base if name.startswith(("secret-", "claim-", "config-map-", "docker"))]
 
 
 @pytest.mark.parametrize("file", BUILT, ids=lambda file: file.stem)
@@ -75,3 +77,26 @@ def test_the_plans_name_follows_its_content() -> None:
     assert first["metadata"]["name"] != build_config_map(resource, {"a": 2}, None, b"tool")["metadata"]["name"]
     assert first["immutable"] is True
     assert set(build_config_map(resource, {}, {}, b"tool")["binaryData"]) == {"requirements.pyz"}
+
+
+def test_the_builder_finds_everything_where_it_looks() -> None:
+    pod = job_of(next(file for file in BUILT if file.stem == "build-package"))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    group, command, *arguments = container["args"]
+    assert (group, command) == ("builder", "run")
+    options = run_builder.make_context(command, arguments).params
+    mounted = {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
+    assert {options[name].parent for name in ("plan", "push_config", "ca")} < mounted
+    assert options["run_dir"] == Path(BUILD_DIR)
+    assert {Path(BUILD_DIR, name) for name in ("requirements", "spool")} < mounted
+    assert options["termination_log"] == Path(container["terminationMessagePath"])
+    assert options["port"] == container["ports"][0]["containerPort"]
+
+
+def test_the_program_in_the_base_image_finds_everything_where_it_looks() -> None:
+    pod = job_of(next(file for file in BUILT if file.stem == "build-package"))["spec"]["template"]["spec"]
+    (container,) = pod["initContainers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["command"] == ["python", "-B", f"{BUILD_DIR}/tool/requirements.pyz"]
+    assert {str(Path(PLAN).parent), INDEX, OUT, str(Path(container["command"][2]).parent)} < mounted
+    assert container["terminationMessagePath"] == TERMINATION_LOG
