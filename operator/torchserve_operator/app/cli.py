@@ -13,7 +13,7 @@ import yaml
 
 from torchserve_operator.api.errors import InvalidResourceError
 from torchserve_operator.api.names import KIND
-from torchserve_operator.app.builder_cli import builder
+from torchserve_operator.app.builder_cli import build, builder
 from torchserve_operator.app.manifests import Other, Resource, Unreadable, find
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -108,6 +108,7 @@ def run() -> None:
     sys.exit(run_operator(settings))
 
 
+main.add_command(build)
 main.add_command(builder)
 
 

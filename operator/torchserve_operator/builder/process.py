@@ -64,12 +64,27 @@ def run(places: Places, surroundings: OpenSurroundings) -> int:
         places: Where things are.
         surroundings: Makes what the build works with.
     """
-    progress, cancellation = Progress(), Cancellation()
+    progress = Progress()
+    with served(progress, places.port):
+        found = supervised(lambda cancellation: _build(places, surroundings, progress, cancellation))
+    return tell(found, places.termination_log)
+
+
+def supervised(
+    work: Callable[[Cancellation], Result], meanwhile: Callable[[], None] = lambda: None
+) -> Result | BuildError:
+    """Do it in a thread, and end it within seconds at SIGTERM or SIGINT.
+
+    Args:
+        work: The build.
+        meanwhile: Called several times a second.
+    """
+    cancellation = Cancellation()
     outcome: list[Result | BuildError] = []
 
-    def work() -> None:
+    def guarded() -> None:
         try:
-            outcome.append(_build(places, surroundings, progress, cancellation))
+            outcome.append(work(cancellation))
         except BuildError as error:
             outcome.append(error)
         except Exception as error:  # noqa: BLE001  whatever it is, the operator must read of it
@@ -77,19 +92,22 @@ def run(places: Places, surroundings: OpenSurroundings) -> int:
             message = f"the builder failed with {type(error).__name__}, which is a fault of its own"
             outcome.append(BuildError("", message, "its log has the rest"))
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
+    told_to_stop: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        told_to_stop.append(number)
         cancellation.cancel()
 
-    with _signals(stop), served(progress, places.port):
-        worker = threading.Thread(target=work, name="build", daemon=True)
+    with _signals(stop):
+        worker = threading.Thread(target=guarded, name="build", daemon=True)
         worker.start()
         # Not for ever in one wait: a signal that another thread is given would be noticed at its end.
-        while worker.is_alive() and not cancellation.cancelled:
+        while worker.is_alive() and not told_to_stop:
             worker.join(_LOOKS)
+            meanwhile()
         worker.join(GRACE)
     # One that hangs in the middle of a request is left behind: the process ends in time all the same.
-    found = outcome[0] if outcome else BuildCancelledError()
-    return _tell(found, places.termination_log)
+    return outcome[0] if outcome else BuildCancelledError()
 
 
 def keychain(push_config: Path) -> Keychain:
@@ -129,7 +147,8 @@ def _build(places: Places, surroundings: OpenSurroundings, progress: Progress, c
         return build(plan, surroundings(plan, registries, progress, cancellation))
 
 
-def _tell(found: Result | BuildError, termination_log: Path | None) -> int:
+def tell(found: Result | BuildError, termination_log: Path | None) -> int:
+    """Say in a line and in the termination message what came of a build; return the exit code."""
     result = found if isinstance(found, Result) else failed(found)
     if termination_log is not None:
         termination_log.write_bytes(result.termination_message())
