@@ -1,5 +1,6 @@
 """The life of a build on a real API server: the test plays the Job's controller and the kubelet."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import itertools
@@ -266,6 +267,27 @@ async def test_progress_is_told_and_the_image_becomes_a_deployment(world: World,
         assert found["seconds"] >= 0
         assert template_of(deployment)["metadata"]["labels"][LABEL_MODEL] == "digits"
         assert operator.metrics.reconciles.labels("failed")._value.get() == 0  # noqa: SLF001  # no public way
+
+
+async def test_progress_is_written_no_more_often_than_it_is_read(world: World, builder: Builder) -> None:
+    async with building(world, agent_unsettled_seconds=0.5) as (operator, cluster):
+        pod = await cluster.start(await cluster.job())
+        await cluster.runs(pod, builder.address)
+        await message_has(world, "looking up the base image and the sources")
+        await world.at_rest(operator)
+        mark, before, began = world.api.audit.mark(), builder.reads, asyncio.get_running_loop().time()
+        builder.progress |= {"stage": "layers", "bytesTotal": 100 << 20}
+
+        async def read_again() -> bool:
+            builder.progress["bytesDone"] += 1 << 20  # something new whenever it is asked
+            return builder.reads >= before + 5
+
+        await world.eventually(read_again)
+        await world.at_rest(operator)
+        taken = asyncio.get_running_loop().time() - began
+        written = [line for line in world.api.audit.writes(mark) if f"/status {world.namespace}/digits" in line]
+        assert 3 <= len([line for line in written if "torchservemodels" in line]) <= builder.reads - before
+        assert builder.reads - before <= taken / 0.5 + 1
 
 
 async def test_at_rest_and_after_a_restart_nothing_is_written_and_nothing_built(world: World) -> None:
