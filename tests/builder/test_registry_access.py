@@ -1,5 +1,7 @@
 """Who may read and write: basic auth, token auth, TLS with a private CA, on real registries."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from certificates import Authority
 from testbed.base_images import push_image
 from testbed.builds import BASE_LAYERS, Builder, model, plan_for
 from testbed.oci_registry import PASSWORD, USER, OciRegistry
+from torchserve_operator.app.credential_helpers import read_keychain
 from torchserve_operator.builder.auth import Credentials, Keychain
 from torchserve_operator.builder.errors import BuildError
 from torchserve_operator.builder.reference import parse
@@ -178,3 +181,20 @@ def test_a_password_goes_only_to_the_registry_that_it_is_for() -> None:
 def _place(text: str) -> tuple[str, str]:
     reference = parse(text, "")
     return reference.registry, reference.repository
+
+
+def test_a_helper_keeps_what_is_not_in_the_file(
+    basic: OciRegistry, registry: OciRegistry, open_base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "bin" / "docker-credential-testbed"
+    helper.parent.mkdir()
+    answer = json.dumps({"Username": USER, "Secret": PASSWORD})
+    helper.write_text(f"#!/bin/sh\ntest \"$(cat)\" = {basic.host} && echo '{answer}'\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(helper.parent), prepend=os.pathsep)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"auths": {basic.host: {}}, "credsStore": "testbed"}))
+    keychain = read_keychain(config, [basic.host, registry.host])
+    result = _builder(basic, registry, open_base, keychain).build(model("cats", b"meow"))
+    assert result.layers[0].digest in basic.blobs()
+    assert not keychain.find(registry.host, "team/image")

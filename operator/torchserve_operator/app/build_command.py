@@ -15,14 +15,17 @@ from rich.progress import Progress as Bar
 from torchserve_operator.api.build import BuildSpec
 from torchserve_operator.api.errors import InvalidResourceError
 from torchserve_operator.api.spec import TorchServeModelSpec
+from torchserve_operator.app.credential_helpers import read_keychain
 from torchserve_operator.builder import process
-from torchserve_operator.builder.auth import Keychain
+from torchserve_operator.builder.build import FIELD_REPOSITORY
 from torchserve_operator.builder.build import build as build_image
 from torchserve_operator.builder.cancel import Cancellation
 from torchserve_operator.builder.errors import BuildError
+from torchserve_operator.builder.image import FIELD_BASE
 from torchserve_operator.builder.in_pod import surroundings
 from torchserve_operator.builder.plan import Plan, Result
 from torchserve_operator.builder.progress import Progress
+from torchserve_operator.builder.reference import parse
 from torchserve_operator.builder.registry import Registries
 from torchserve_operator.builder.requirements import Requirements, from_lines, from_text
 from torchserve_operator.builder.transport import Transport
@@ -92,7 +95,9 @@ class Laptop:
             if self._requirements is not None:
                 (run_dir / "requirements").symlink_to(self._requirements.resolve())
             transport = stack.enter_context(contextlib.closing(Transport(self._ca)))
-            registries = Registries(transport, self._keychain(), plan.registry_mirrors, cancellation)
+            hosts = [parse(plan.base, FIELD_BASE).registry, parse(plan.repository, FIELD_REPOSITORY).registry]
+            keychain = read_keychain(self._push_config, hosts)
+            registries = Registries(transport, keychain, plan.registry_mirrors, cancellation)
             made = surroundings(run_dir, ca_file=self._ca, ambient_credentials=True, by_content=True, **self._folders)
             return build_image(plan, made(plan, registries, progress, cancellation))
 
@@ -111,11 +116,6 @@ class Laptop:
             hint = "run the requirements program in a container of it and give what it leaves: --requirements DIR"
             raise BuildError("spec.build.requirements", "are installed by the pip of the base image", hint)
         return found
-
-    def _keychain(self) -> Keychain:
-        if self._push_config is None or not self._push_config.is_file():
-            return Keychain()
-        return Keychain.from_docker_config(self._push_config.read_text(), "--push-config")
 
 
 def build_all(resources: Iterator[tuple[str, Mapping[str, Any]]], laptop: Laptop, *, print_digest: bool) -> int:

@@ -82,7 +82,15 @@ class Keychain:
         if not isinstance(auths, dict) or not all(isinstance(entry, dict) for entry in auths.values()):
             hint = "it comes of `kubectl create secret docker-registry`"
             raise BuildError(field, 'is no dockerconfigjson: {"auths": {"HOST": {"auth": "…"}}}', hint)
-        return cls({key: _credentials(key, entry, field) for key, entry in auths.items()})
+        found = {key: _credentials(key, entry, field) for key, entry in auths.items()}
+        # An empty entry says that a helper keeps them.
+        return cls({key: credentials for key, credentials in found.items() if credentials})
+
+    def beside(self, entries: Mapping[str, Credentials]) -> "Keychain":
+        """Return a keychain with these entries, too; what was there before wins."""
+        both = Keychain(entries)
+        both._entries |= self._entries
+        return both
 
     def find(self, registry: str, repository: str) -> Credentials:
         """Return the credentials whose key is the longest prefix of `registry/repository`; else anonymous."""

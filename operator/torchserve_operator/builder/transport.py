@@ -8,7 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -106,7 +106,11 @@ class Transport:
                 context = self._tls() if secure or proxy.startswith("https") else None
                 if proxy:
                     found = urllib3.ProxyManager(
-                        proxy, maxsize=_POOL_SIZE, ssl_context=context, proxy_ssl_context=context
+                        proxy,
+                        maxsize=_POOL_SIZE,
+                        ssl_context=context,
+                        proxy_ssl_context=context,
+                        proxy_headers=_proxy_headers(proxy),
                     )
                 else:
                     found = urllib3.PoolManager(maxsize=_POOL_SIZE, ssl_context=context)
@@ -129,6 +133,15 @@ def _proxy(scheme: str, host: str) -> str:
     if scheme not in proxies or urllib.request.proxy_bypass(host):
         return ""
     return proxies[scheme]
+
+
+def _proxy_headers(proxy: str) -> dict[str, str]:
+    """Return the credentials that a proxy's URL carries."""
+    parts = urlsplit(proxy)
+    if not parts.username:
+        return {}
+    user, password = unquote(parts.username), unquote(parts.password or "")
+    return dict(urllib3.make_headers(proxy_basic_auth=f"{user}:{password}"))
 
 
 def explained(error: Exception) -> TransportError:
