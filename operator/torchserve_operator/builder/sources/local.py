@@ -100,6 +100,8 @@ class Volume:
         except OSError as error:
             raise self._unreadable(f"{top}/{below}".strip("/"), error) from None
         for entry in found:
+            if entry.name == "lost+found" and not (top or below):
+                continue  # of the file system, at the top of a block device's volume, and root's alone
             inner = f"{below}/{entry.name}" if below else entry.name
             if not entry.is_dir():
                 yield inner
@@ -219,6 +221,11 @@ class _Handle(io.FileIO):
     def check(self) -> None:
         if _State.of(os.fstat(self.fileno())) != self._file.was:
             raise self._file.changed()
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        self.check()
+        return content or b""
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # any writable buffer
         count = super().readinto(buffer)

@@ -117,7 +117,7 @@ class Stream:
             self._good_until = self.position
         self._failed += 1
         if not error.transient or self._failed >= self._patience.tries:
-            raise error.error from error
+            raise error.final from error
         self._cancellation.wait(self._patience.delay(self._failed, error.retry_after))
 
 

@@ -47,8 +47,7 @@ def _of_web(origin: Any, name: str, access: Access, limits: Limits) -> Opened:
 
     def fetch() -> Body:
         response = origin.get({})
-        again = web.Resolved(None, False, etag=response.headers.get("ETag", ""))
-        if identity and resolved.etag and again.etag != resolved.etag:
+        if resolved.contradicted(response.headers):
             response.close()
             raise web.changed(origin)
         return web.WebBody(response, origin)

@@ -5,12 +5,13 @@ may have 64 in all. And this way a cut connection, a Retry-After and a changed o
 """
 
 import dataclasses
+import os
 import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
@@ -124,7 +125,7 @@ class Bucket:
         Raises:
             TryFailedError: The listing cannot be had.
         """
-        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        query = {"list-type": "2", "prefix": prefix}
         if most is not None:
             query["max-keys"] = str(most)
         while True:
@@ -209,8 +210,9 @@ def _account(secret: Secret | None, access: Access) -> Account:
         import botocore.session  # type: ignore[import-untyped]
 
         session = botocore.session.Session()
-        endpoint = session.get_config_variable("endpoint_url") or ""
-        region = session.get_config_variable("region") or "us-east-1"
+        variables = (os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        endpoint = next(filter(None, variables), "") or session.get_scoped_config().get("endpoint_url", "")
+        region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
         return Account(_endpoint(str(endpoint), ""), str(region), session.get_credentials())
     return Account("", "us-east-1", None)
 
@@ -243,8 +245,8 @@ def _error_code(response: urllib3.BaseHTTPResponse) -> str:
 
 def _listed(element: ET.Element) -> Listed:
     return Listed(
-        # `+` is a space in the encoding that S3 uses for keys
-        unquote(element.findtext("{*}Key", "").replace("+", " ")),
+        # Literal: of `encoding-type=url` servers have two readings, in one `+` is a space.
+        element.findtext("{*}Key", ""),
         int(element.findtext("{*}Size", "0")),
         element.findtext("{*}ETag", ""),
         element.findtext("{*}LastModified", ""),
@@ -254,6 +256,8 @@ def _listed(element: ET.Element) -> Listed:
 _CODES: Final[Mapping[str, tuple[str, str]]] = {
     "NoSuchKey": (" does not exist", "check the key: upper and lower case differ"),
     "InvalidAccessKeyId": (": the access key is not known there", "check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"),
+    # versitygw's own
+    "XAdminUserNotFound": (": the access key is not known there", "check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"),
     "SignatureDoesNotMatch": (
         ": the secret key is not the access key's",
         "check AWS_SECRET_ACCESS_KEY and AWS_REGION",
@@ -295,7 +299,8 @@ def refused(
         message = f"{what} is forbidden"
         hint = "the account needs s3:GetObject and s3:ListBucket; without the latter a missing key reads like this too"
     elif status == 404:
-        message, hint = f"{what} does not exist", "is the endpoint an S3 server?"
+        message = f"{what} does not exist" + (f" ({code})" if code else "")
+        hint = "check the URL, and whether the endpoint is an S3 server"
     elif transient:
         message, hint = f"{what}: the server keeps answering {said}", "try again later"
     else:

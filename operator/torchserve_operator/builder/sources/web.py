@@ -3,6 +3,7 @@
 Web servers and S3 differ in how a request is made and in what a refusal says (`Origin`); all else is here.
 """
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -81,6 +82,13 @@ class Resolved:
             return tied("modified", f"{self.modified}-{self.size}", place)
         return ""
 
+    def contradicted(self, headers: Mapping[str, str]) -> bool:
+        """Return whether an answer is of another object: what both tell decides, the more exact first."""
+        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        if self.etag and etag:
+            return etag != self.etag
+        return bool(self.modified and modified) and modified != self.modified
+
 
 def resolve(origin: Origin) -> Resolved:
     """Ask for the first byte, which tells everything. Not HEAD: a signed link is good for GET only.
@@ -99,7 +107,7 @@ def resolve(origin: Origin) -> Resolved:
         if response.status == 416:
             return Resolved(0, True, *validators)
         if response.status == 206:
-            return Resolved(_content_range(origin, headers, 0)[1], True, *validators)
+            return Resolved(_total(origin, headers, 0, 1), True, *validators)
         length = headers.get("Content-Length", "")
         return Resolved(int(length) if re.fullmatch("[0-9]{1,18}", length) else None, False, *validators)
     finally:
@@ -136,13 +144,11 @@ class WebRemote:
         return WebBody(response, self._origin)
 
     def _check(self, response: urllib3.BaseHTTPResponse, start: int, end: int) -> None:
-        was, headers = self._was, response.headers
-        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
-        other = (was.etag and etag and etag != was.etag) or (not was.etag and modified != was.modified)
-        if response.status in {412, 416} or other:
+        headers = response.headers
+        if response.status in {412, 416} or self._was.contradicted(headers):
             raise TryFailedError(changed(self._origin), transient=False)
         if response.status == 206:
-            if _content_range(self._origin, headers, start)[1] != self.size:
+            if _total(self._origin, headers, start, end) != self.size:
                 raise TryFailedError(changed(self._origin), transient=False)
         elif (start, end) != (0, self.size):
             message = f"{self._origin.shown} was asked for a part and answered with all of it"
@@ -203,14 +209,16 @@ def transport(files: list[Path], folder: Path, read_timeout: float) -> Transport
     if len(files) <= 1:
         return Transport(files[0] if files else None, read_timeout)
     folder.mkdir(parents=True, exist_ok=True)
-    together = folder / "ca.crt"
-    together.write_bytes(b"\n".join(file.read_bytes() for file in files))
+    content = b"\n".join(file.read_bytes() for file in files)
+    together = folder / f"ca-{hashlib.sha256(content).hexdigest()[:16]}.crt"  # each source has its own
+    together.write_bytes(content)
     return Transport(together, read_timeout)
 
 
-def _content_range(origin: Origin, headers: Mapping[str, str], start: int) -> tuple[int, int]:
+def _total(origin: Origin, headers: Mapping[str, str], start: int, end: int) -> int:
+    """Return the whole object's bytes of an answer with the part that was asked for."""
     found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", headers.get("Content-Range", ""))
-    if found is None or int(found[1]) != start:
+    if found is None or (int(found[1]), int(found[2])) != (start, end - 1):
         message = f"{origin.shown} was asked for a part and answered with another one"
         raise TryFailedError(BuildError(origin.field, message), transient=True)
-    return int(found[1]), int(found[3])
+    return int(found[3])
