@@ -62,7 +62,7 @@ def test_every_error_of_a_resource_is_reported_at_once() -> None:
             {"rollout": {"strategy": "surge"}},
             'spec.rollout.strategy: is "surge"; expected one of Surge, Replace; did you mean "Surge"?',
         ),
-        ({"bogus": 1, "models": [{"name": "a"}]}, "spec.bogus: is not a field; known here: build, image, logging, models, "),
+        ({"bogus": 1, "models": [{"name": "a"}]}, "spec.bogus: is not a field; known here: build, image, logging, "),
         (
             {"resources": {"limits": {"nvidia.com/gpu": 0.5}}},
             'spec.resources.limits[nvidia.com/gpu]: is the number 0.5; write it as text: "0.5"',
