@@ -259,6 +259,15 @@ def test_a_cut_connection_is_taken_up_where_it_broke(server: FileServer, ground:
     assert len(server.requests) == 5
 
 
+def test_a_server_that_cuts_every_connection_after_a_while_is_read_to_the_end(
+    server: FileServer, ground: Ground
+) -> None:
+    with open_object(archive(server.url("/m/digits.mar")), ground.access, AT).open() as file:
+        server.habits.cuts = [1_100_000] * 20
+        assert file.read() == CONTENT
+    assert len(server.requests) > 2 + ground.access.patience.tries
+
+
 def test_without_ranges_a_cut_connection_begins_anew(server: FileServer, ground: Ground) -> None:
     server.habits.ranges = False
     opened = open_object(archive(server.url("/m/digits.mar")), ground.access, AT)

@@ -10,6 +10,7 @@ from testbed.source_access import Ground
 from torchserve_operator.builder.errors import BuildError
 from torchserve_operator.builder.sources import remote
 from torchserve_operator.builder.sources.objects import Limits
+from torchserve_operator.builder.sources.optional import Store
 
 FIELD = "spec.models[0].archive"
 CONTENT = bytes(range(256)) * 40_000
@@ -52,6 +53,23 @@ def test_what_is_no_object_is_an_error(ground: Ground, url: str) -> None:
     with pytest.raises(BuildError) as caught:
         remote.open_object(url, None, ground.access, f"{FIELD}.url", limits())
     assert caught.value.field == f"{FIELD}.url"
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "transient"),
+    [
+        (FileNotFoundError("https://h/a?sig=5ec1e7"), "does not exist", False),
+        (PermissionError("https://h/a?sig=5ec1e7"), "is forbidden", False),
+        (TimeoutError("https://h/a?sig=5ec1e7"), "cannot be reached", True),
+        (OSError("https://h/a?sig=5ec1e7"), "cannot be read (OSError)", True),
+        (ValueError("https://h/a?sig=5ec1e7"), "cannot be read (ValueError)", False),
+    ],
+)
+def test_what_a_package_raises_is_said_without_its_own_words(error: Exception, words: str, transient: bool) -> None:
+    failed = Store("memory://models", None, "spec.x.url").failed(error, "memory://models/a")
+    assert words in failed.error.message
+    assert failed.transient == transient
+    assert "5ec1e7" not in str(failed.error)
 
 
 def test_more_than_max_size_is_refused(ground: Ground) -> None:

@@ -72,8 +72,8 @@ class Access:
         config_map_folders: The same for ConfigMaps.
         ca_file: Certificates that are trusted beside the system's; may be absent.
         allow_http: Whether plain HTTP is allowed.
-        ambient_credentials: Whether s3 without a Secret uses what the surroundings have: variables, profiles, roles. In
-            a cluster they would be the node's, not the user's.
+        ambient_credentials: Whether s3 and gs without a Secret use what the surroundings have: variables, profiles,
+            roles. In a cluster they would be the node's, not the user's.
         by_content: Whether files of volumes are identified by their content and not by their time: a fresh checkout
             has new times each time. Costs reading them once more.
         max_size: The most bytes of a source that sets no own cap.

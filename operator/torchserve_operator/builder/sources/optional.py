@@ -38,12 +38,13 @@ class Store:
         url: As in the resource.
         secret: Credentials; None: there are none.
         field: Where in the resource the URL is.
+        ambient: Whether the surroundings' credentials may be used instead.
 
     Raises:
         BuildError: Its package is not installed, or it cannot be made.
     """
 
-    def __init__(self, url: str, secret: Secret | None, field: str) -> None:
+    def __init__(self, url: str, secret: Secret | None, field: str, *, ambient: bool = False) -> None:
         self.scheme = url.partition("://")[0]
         self.field = field
         check_installed(self.scheme, field)
@@ -52,10 +53,10 @@ class Store:
         options: dict[str, Any] = {
             option: secret[key] for key, option in _OPTIONS.get(self.scheme, {}).items() if secret and key in secret
         }
-        if self.scheme == "gs":
-            options["token"] = (
-                str(secret.path("credentials.json")) if secret and "credentials.json" in secret else "anon"
-            )
+        if self.scheme == "gs" and secret and "credentials.json" in secret:
+            options["token"] = str(secret.path("credentials.json"))
+        elif self.scheme == "gs" and not ambient:
+            options["token"] = "anon"  # noqa: S105  the word for none
         try:
             self.system = fsspec.filesystem(self.scheme, skip_instance_cache=True, use_listings_cache=False, **options)
             self.path = str(self.system._strip_protocol(url))  # noqa: SLF001  fsspec's way to make a path of a URL

@@ -58,7 +58,7 @@ def _of_web(origin: Any, name: str, access: Access, limits: Limits) -> Opened:
 def _of_store(url: str, secret: Secret | None, access: Access, field: str, limits: Limits) -> Opened:
     from torchserve_operator.builder.sources import optional
 
-    store = optional.Store(url, secret, field)
+    store = optional.Store(url, secret, field, ambient=access.ambient_credentials)
     info = optional.info_of(store, access, limits.shown)
     if info.get("type") == "directory":
         raise BuildError(field, f"{limits.shown} is a folder, expected an object", "name the object in it")
@@ -99,7 +99,7 @@ def open_folder(url: str, secret: Secret | None, access: Access, field: str, lim
         return _of_bucket(url, secret, access, field, limits)
     from torchserve_operator.builder.sources import optional
 
-    store = optional.Store(url, secret, field)
+    store = optional.Store(url, secret, field, ambient=access.ambient_credentials)
     found: dict[str, tuple[File, str]] = {}
     size = 0
     for path, info in optional.listed(store, access, limits.shown).items():

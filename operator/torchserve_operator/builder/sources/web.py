@@ -106,6 +106,9 @@ def resolve(origin: Origin) -> Resolved:
         )
         if response.status == 416:
             return Resolved(0, True, *validators)
+        unknown = headers.get("Content-Range", "").endswith("/*")  # it gives parts of it does not know what
+        if response.status == 206 and unknown:
+            return Resolved(None, False, *validators)
         if response.status == 206:
             return Resolved(_total(origin, headers, 0, 1), True, *validators)
         length = headers.get("Content-Length", "")
