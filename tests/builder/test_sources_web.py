@@ -283,6 +283,14 @@ def test_a_connection_that_is_always_cut_ends_as_an_error(server: FileServer, gr
         assert "dropped the connection" in failure(file.read).message
 
 
+def test_an_answer_without_a_length_that_ends_early_is_named(server: FileServer, ground: Ground) -> None:
+    opened = open_object(archive(server.url("/m/digits.mar"), sha256=SHA), ground.access, AT)
+    server.habits.length = False
+    server.habits.cuts = [100] * 9
+    error = failure(opened.open)
+    assert (error.field, error.message) == (f"{AT}.url", f"{server.url('/m/digits.mar')} ended early")
+
+
 def test_a_server_that_stops_in_the_middle_is_waited_for_no_longer_than_the_timeout(
     server: FileServer, tmp_path: Path
 ) -> None:

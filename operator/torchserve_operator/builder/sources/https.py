@@ -107,7 +107,7 @@ class _Elsewhere:
 def check_scheme(url: str, access: Access, field: str) -> None:
     """Raise BuildError for plain HTTP that is not allowed."""
     if url.startswith("http://") and not access.allow_http:
-        hint = "use https://, or have the operator's settings allow plain HTTP"
+        hint = "use https://, or have the operator allow it: TORCHSERVE_OPERATOR_ALLOW_HTTP_SOURCES"
         raise BuildError(field, f"{shown(url)} is plain HTTP, which is not allowed here", hint)
 
 

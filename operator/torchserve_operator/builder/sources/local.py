@@ -164,10 +164,16 @@ class LocalFile:
 
     Attributes:
         size: Bytes.
+        shown: Where it is, for people.
+        field: Where in the resource it is named.
+        path: In its volume.
+        was: What it was.
     """
 
     def __init__(self, volume: Volume, path: str, was: _State) -> None:
         self.size = was.size
+        self.shown = f"{volume.name}/{path}"
+        self.field = volume.field
         self.path = path
         self.was = was
         self._volume = volume
@@ -203,7 +209,7 @@ class LocalFile:
     def changed(self) -> BuildError:
         """Return the error for a file that is not what it was."""
         hint = "build again when the copying is done"
-        return BuildError(self._volume.field, f"{self._volume.name}/{self.path} changed while it was read", hint)
+        return BuildError(self.field, f"{self.shown} changed while it was read", hint)
 
     def digest(self) -> str:
         """Return the SHA-256 of its content, in hex."""

@@ -84,17 +84,18 @@ class StoreRemote:
 
     def __init__(self, store: Store, path: str, size: int, what: str) -> None:
         self.size = size
+        self.shown = what
+        self.field = store.field
         self._store = store
         self._path = path
-        self._what = what
 
     def get(self, start: int, end: int) -> "_Blocks":
         """Return its bytes, asked for piece by piece."""
-        return _Blocks(self._store, self._path, start, end, self._what)
+        return _Blocks(self._store, self._path, start, end, self.shown)
 
     def changed(self) -> BuildError:
         """Return the error for an object that is not what it was."""
-        return BuildError(self._store.field, f"{self._what} changed while it was read", "build again")
+        return BuildError(self.field, f"{self.shown} changed while it was read", "build again")
 
 
 class _Blocks:
@@ -176,4 +177,7 @@ def listed(store: Store, access: Access, what: str) -> dict[str, Mapping[str, An
 
     prefix = f"{store.path.rstrip('/')}/"
     found = access.patience.persist(once, access.cancellation)
+    if any(not path.startswith(prefix) for path in found):
+        message = f"{what} is listed by another name than it is asked for"
+        raise BuildError(store.field, message, f"write it as {store.scheme}://{next(iter(found))} and above")
     return {path.removeprefix(prefix): info for path, info in sorted(found.items())}

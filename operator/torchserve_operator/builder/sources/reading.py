@@ -40,6 +40,16 @@ class Remote(Protocol):
     """An object of which parts can be asked for."""
 
     @property
+    def shown(self) -> str:
+        """Where it is, for people."""
+        ...
+
+    @property
+    def field(self) -> str:
+        """Where in the resource it is named."""
+        ...
+
+    @property
     def size(self) -> int:
         """Bytes."""
         ...
@@ -87,7 +97,8 @@ class Stream:
             try:
                 piece = self._opened().read(count)
                 if not piece:
-                    self._again(TryFailedError(BuildError("", "a source ended early"), transient=True))
+                    ended = BuildError(self._remote.field, f"{self._remote.shown} ended early")
+                    self._again(TryFailedError(ended, transient=True))
                     continue
             except TryFailedError as error:
                 self._again(error)

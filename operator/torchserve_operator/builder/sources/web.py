@@ -128,6 +128,8 @@ class WebRemote:
 
     def __init__(self, origin: Origin, resolved: Resolved) -> None:
         self.size = resolved.size or 0
+        self.shown = origin.shown
+        self.field = origin.field
         self._origin = origin
         self._was = resolved
 
