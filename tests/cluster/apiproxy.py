@@ -46,6 +46,11 @@ class ApiProxy:
         self._process.terminate()
         self._process.wait(10)
 
+    @property
+    def url(self) -> str:
+        """Where other programs reach the API in the same way."""
+        return f"http://127.0.0.1:{self._port}"
+
     def text(
         self,
         method: str,

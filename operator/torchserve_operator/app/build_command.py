@@ -39,6 +39,7 @@ class Laptop:
         push_config: A dockerconfigjson; None or absent: anonymous.
         ca: Certificates that are trusted, too.
         mirrors: Registry → URL.
+        allow_http: Whether sources may be read by plain HTTP.
         claims: Folders that stand for claims.
         secrets: For Secrets.
         config_maps: For ConfigMaps.
@@ -51,6 +52,7 @@ class Laptop:
         push_config: Path | None,
         ca: Path | None,
         mirrors: Mapping[str, str],
+        allow_http: bool,
         claims: Mapping[str, Path],
         secrets: Mapping[str, Path],
         config_maps: Mapping[str, Path],
@@ -58,7 +60,7 @@ class Laptop:
     ) -> None:
         self._push_config = push_config
         self._ca = ca
-        self._mirrors = mirrors
+        self._defaults = BuildDefaults(registry_mirrors=mirrors, allow_http_sources=allow_http)
         self._folders = {"claim_folders": claims, "secret_folders": secrets, "config_map_folders": config_maps}
         self._config_maps = config_maps
         self._requirements = requirements
@@ -86,7 +88,7 @@ class Laptop:
                 resource,
                 spec,
                 build,
-                BuildDefaults(registry_mirrors=self._mirrors),
+                self._defaults,
                 requirements=[line.text for line in requirements.lines],
             )
         )

@@ -105,6 +105,7 @@ _FOLDERS = _pairs(_folder, "NAME=DIR")
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="What the requirements program left in a container of the base image.",
 )
+@click.option("--allow-http", is_flag=True, help="Read sources by plain HTTP, too.")
 @click.option("--print-digest", is_flag=True, help="Print only the image's reference, by digest.")
 def build(*, source: str, print_digest: bool, **options: Any) -> None:
     """Build the images of TorchServeModels and push them; no cluster is needed."""

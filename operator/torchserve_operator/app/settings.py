@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     registry_mirrors: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """Where builders reach a registry whose name only the nodes know, as a JSON object:
     `{"registry.example": "http://10.0.0.5:5000"}`."""
+    allow_http_sources: bool = False
+    """Whether builds may read models by plain HTTP: `http://` sources, and S3 endpoints without TLS. Whoever is on the
+    way can change what they read; with `sha256` in the resource, not unseen."""
     build_ttl_seconds: Annotated[int, Field(ge=60, le=2592000)] = 3600
     """How long a finished build's Job is kept, in seconds. A failed one that is deleted before is tried again."""
 
@@ -88,6 +91,7 @@ class Settings(BaseSettings):
             builder_image=self.builder_image,
             base_images={"cpu": self.base_image_cpu, "gpu": self.base_image_gpu},
             registry_mirrors=self.registry_mirrors,
+            allow_http_sources=self.allow_http_sources,
             ttl_seconds=self.build_ttl_seconds,
         )
 

@@ -61,6 +61,7 @@ def surroundings(run_dir: Path, **options: Any) -> OpenSurroundings:
                 "claims": run_dir / "claims",
                 "config_maps": run_dir / "config-maps",
                 "ca_file": run_dir / "ca" / "ca.crt",
+                "allow_http": plan.allow_http_sources,
                 "cancellation": cancellation,
                 **options,
             }

@@ -59,6 +59,8 @@ class Plan(Model):
     """Such as `linux/amd64`. Default: the builder's own."""
     registry_mirrors: dict[str, str] = Field(default_factory=dict)
     """Where the builder reaches a registry that is known by another name: host → URL."""
+    allow_http_sources: bool = False
+    """Whether sources may be read by plain HTTP."""
     models: list[PlannedModel] = Field(default_factory=list)
     """What goes into the image, a layer each."""
     model_store: str = IMAGE_MODEL_STORE

@@ -39,6 +39,7 @@ class BuildDefaults:
         builder_image: This project's image; empty where nobody said which.
         base_images: The base image for each device, where a resource names none.
         registry_mirrors: Where the builder reaches a registry whose name only the nodes know, by host.
+        allow_http_sources: Whether sources may be read by plain HTTP.
         ttl_seconds: How long a finished Job is kept.
     """
 
@@ -47,6 +48,7 @@ class BuildDefaults:
         default_factory=lambda: {"cpu": "pytorch/torchserve:0.12.0-cpu", "gpu": "pytorch/torchserve:0.12.0-gpu"}
     )
     registry_mirrors: Mapping[str, str] = field(default_factory=dict)
+    allow_http_sources: bool = False
     ttl_seconds: int = 3600
 
 
@@ -156,6 +158,7 @@ def build_plan(
         tags=build.tags,
         platform=build.platform or "",
         registry_mirrors=dict(defaults.registry_mirrors),
+        allow_http_sources=defaults.allow_http_sources,
         models=[
             PlannedModel(
                 name=model.name,
