@@ -22,9 +22,9 @@ demo: $(READY) ## The main job: cluster, operator, a TorchServeModel, real predi
 	PYTHONPATH=tests $(BIN)/python -m testbed.demo up
 
 .PHONY: test
-test: lint test-unit test-builder ## Every test there is, with all set-up (.ci/run calls this)
+test: lint test-unit ## Every test there is, with all set-up (.ci/run calls this)
 	@# The rest waits more than it works, for pods, drains and downloads: side by side it takes little more than half.
-	$(MAKE) --no-print-directory --jobs=3 --keep-going SIDE_BY_SIDE=1 test-cluster test-server test-api
+	$(MAKE) --no-print-directory --jobs=3 --keep-going SIDE_BY_SIDE=1 test-cluster test-server test-builder test-api
 
 ##@ Tests by part
 
@@ -35,7 +35,7 @@ test-unit: $(READY) $(JAR) ## Pure logic and the agent: no cluster, no API serve
 .PHONY: test-builder
 test-builder: $(READY) $(JAR) ## Image builds against real servers on the loopback: registries, S3, a package index
 	$(TESTBED) tools registry >/dev/null
-	$(PYTEST) tests/builder $(ARGS)
+	$(PYTEST) tests/builder $(ARGS)$(call labelled,builder)
 
 .PHONY: test-api
 test-api: $(READY) $(JAR) ## Against a real kube-apiserver and etcd, started on the loopback

@@ -11,13 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import s3fs
+import botocore.session  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from kube import eventually
 
 from testbed import engine, gotools, guard, images, project_images, registry
 
 ACCESS, SECRET = "builder", "not-a-secret-of-anybody"  # of a bucket that lives as long as a test
-BUCKET = "models"
+BUCKET, REGION = "models", "us-east-1"
 BUCKET_PORT = 7070
 INDEX_PORT = 8080
 _LABEL = f"{guard.CLUSTER}.testbed=build-ground"
@@ -41,16 +42,17 @@ class Ground:
         """Put a folder's files into the bucket."""
         store = self.store()
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            store.put_file(str(path), f"{BUCKET}/{prefix}{path.relative_to(folder).as_posix()}")
+            key = f"{prefix}{path.relative_to(folder).as_posix()}"
+            store.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
 
     def store(self) -> Any:
         """A client of the bucket's server."""
-        return s3fs.S3FileSystem(
-            key=ACCESS,
-            secret=SECRET,
+        return botocore.session.Session().create_client(
+            "s3",
+            region_name=REGION,
             endpoint_url=self.bucket,
-            client_kwargs={"region_name": "us-east-1"},
-            skip_instance_cache=True,
+            aws_access_key_id=ACCESS,
+            aws_secret_access_key=SECRET,
         )
 
     def credentials(self) -> dict[str, str]:
@@ -59,7 +61,7 @@ class Ground:
             "AWS_ACCESS_KEY_ID": ACCESS,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_ENDPOINT_URL": self.bucket,
-            "AWS_REGION": "us-east-1",
+            "AWS_REGION": REGION,
         }
 
     def index_settings(self) -> dict[str, str]:
@@ -100,7 +102,7 @@ def ground(workplace: Path, wheels: Iterable[Path]) -> Iterator[Ground]:
             f"http://{_address(index)}:{INDEX_PORT}",
         )
         eventually(lambda: _serves(found), 30, "the bucket's server answers")
-        found.store().call_s3("create_bucket", Bucket=BUCKET)
+        found.store().create_bucket(Bucket=BUCKET)
         yield found
     finally:
         for container in started:
@@ -122,8 +124,8 @@ def _address(container: str) -> str:
 
 def _serves(found: Ground) -> bool:
     try:
-        found.store().ls("")
-    except OSError:
+        found.store().list_buckets()
+    except BotoCoreError:
         return False
     return True
 

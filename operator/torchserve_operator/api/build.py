@@ -142,7 +142,7 @@ class PackageSpec(Model):
     """A requirements file that is kept in the model; nothing installs it at start: see `build.requirements`."""
     config_file: RelativePath | None = None
     """A model-config.yaml that is kept in the model; what the resource says wins over it."""
-    runtime: Literal["python", "python3", "LSP"] = "python"
+    runtime: Literal["python", "python3"] = "python"
     """The archive's runtime."""
     unpack: Annotated[list[RelativePath], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
         Field(default_factory=list)

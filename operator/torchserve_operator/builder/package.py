@@ -63,10 +63,6 @@ def package_files(
     Raises:
         BuildError: Something is missing, there twice, or could not be loaded.
     """
-    if spec.runtime not in {"python", "python3"}:
-        raise BuildError(
-            f"{field}.runtime", f"{spec.runtime} is TorchServe's C++ backend, which takes no Python handler"
-        )
     layout = _Layout(SourceTree(source), field)
     model_file = layout.add(spec.model_file, "modelFile")
     serialized_file = layout.add(spec.serialized_file, "serializedFile")

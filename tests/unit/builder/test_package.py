@@ -287,12 +287,6 @@ def test_a_manifest_among_the_parts_is_refused() -> None:
     )
 
 
-def test_torchserves_cpp_backend_is_refused() -> None:
-    assert refusal(PARTS, handler="handler.py", runtime="LSP") == (
-        "runtime: LSP is TorchServe's C++ backend, which takes no Python handler"
-    )
-
-
 # ---- handlers
 
 
