@@ -33,7 +33,8 @@ class Tls(Model):
     """HTTPS on the inference port."""
 
     secret_name: DnsName
-    """A Secret of type kubernetes.io/tls in the same namespace, with `tls.crt` and `tls.key` (PKCS#8)."""
+    """A Secret of type kubernetes.io/tls in the same namespace, with `tls.crt` and `tls.key` (PKCS#8). RSA: TorchServe
+    takes no other kind of key."""
 
 
 class Metrics(Model):
