@@ -61,6 +61,11 @@ lint: $(READY) ## Formatting, lint rules, types, import layers
 bench: cluster ## Measure: a table and FIGURE lines, raw data in bench/results/
 	PYTHONPATH=tests:tests/cluster $(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-build
+bench-build: $(READY) $(JAR) ## Measure an image build beside buildah and olot (10 GB of scratch disk; no cluster)
+	$(TESTBED) tools registry >/dev/null
+	PYTHONPATH=tests $(BIN)/python -m bench append $(ARGS)
+
 ##@ What they stand on
 
 .PHONY: venv

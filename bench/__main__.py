@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bench import children, events, memory, writes
+from bench import append, children, events, memory, writes
 from bench.figures import save, show
 from bench.machine import facts
 from testbed.errors import TestbedError
@@ -28,6 +28,7 @@ BENCHES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "events": (events.measure, {"resources": 5, "events": 200}),
     "writes": (writes.measure, {"resources": 3, "resyncs": 2}),
     "ready": (_ready, {"pairs": 1}),
+    "append": (append.measure, {"sizes": append.SMALL, "repeats": 1}),
 }
 """Each bench by name, with what makes it a quick one."""
 
@@ -36,7 +37,7 @@ BENCHES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
 @click.option("--quick", is_flag=True, help="Few samples: to see that it works, not to know.")
 def main(names: tuple[str, ...], *, quick: bool) -> None:
-    """Measure the operator. `ready` needs the kind cluster; the others start an API server of their own."""
+    """Measure the operator. `ready` needs the kind cluster; the others start what they need."""
     for name in names or BENCHES:
         measure, few = BENCHES[name]
         before = facts()

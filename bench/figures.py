@@ -49,11 +49,13 @@ class Result:
         figures: The numbers.
         samples: The raw values that they come from, by name.
         pictures: SVG files by name.
+        missing: Why figures could not be had, by their names.
     """
 
     figures: list[Figure] = field(default_factory=list)
     samples: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float, unit: str, about: str, goal: float | None = None) -> None:
         """Add one figure."""
@@ -79,6 +81,8 @@ def show(name: str, result: Result) -> None:
     for figure in result.figures:
         goal = "" if figure.goal is None else f"≤ {figure.goal:g}"
         table.add_row(figure.name, figure.number, figure.unit, goal, figure.about)
+    for missing, why in result.missing.items():
+        table.add_row(missing, "missing", "", "", why.partition("\n")[0])
     Console(width=150).print(table)
     for figure in result.figures:
         print(f"FIGURE {figure.name} {figure.value:.6g} {figure.unit}", flush=True)
@@ -100,6 +104,7 @@ def save(name: str, result: Result, before: Mapping[str, Any], directory: Path =
         "date": at.isoformat(timespec="seconds"),
         "machine": {"before": dict(before), "after": facts()},
         "figures": [asdict(figure) for figure in result.figures],
+        "missing": result.missing,
         "samples": result.samples,
     }
     for picture, svg in result.pictures.items():
