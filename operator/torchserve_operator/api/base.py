@@ -40,6 +40,8 @@ class Model(BaseModel):
         strict=True,
         frozen=True,
         use_attribute_docstrings=True,
+        # A validator is made when it is first used: a build's process needs few of them, and soon.
+        defer_build=True,
         # Rust's dialect is the API server's (RE2): in Python's own, `$` also matches before a trailing newline.
         regex_engine="rust-regex",
     )

@@ -1,5 +1,6 @@
 """Builds from the command line: `builder run` is what the build's pod runs, `build` is for people and pipelines."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,9 +36,12 @@ def builder() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=AGENT_PORT, show_default=True, help="Of GET /status.")
 def run(*, plan: Path, push_config: Path, ca: Path, run_dir: Path, termination_log: Path | None, port: int) -> None:
     """Build the image of a plan. Exit codes: 0 built, 1 failed, 75 failed for now, 143 cancelled."""
+    # Imports make objects and no garbage: looking for some was a thirteenth of the time that they take.
+    gc.disable()
     from torchserve_operator.builder import process
     from torchserve_operator.builder.in_pod import surroundings
 
+    gc.enable()
     places = process.Places(plan, push_config, ca, termination_log, port)
     process.leave(process.run(places, surroundings(run_dir)))
 

@@ -5,16 +5,17 @@ Exit codes: 0 valid, 1 invalid, 2 used wrongly. What was found goes to standard 
 
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import yaml
 
 from torchserve_operator.api.errors import InvalidResourceError
 from torchserve_operator.api.names import KIND
 from torchserve_operator.app.builder_cli import build, builder
-from torchserve_operator.app.manifests import Other, Resource, Unreadable, find
+
+if TYPE_CHECKING:
+    # What reads and writes YAML is imported where it is used: a build, which starts in this module, too, needs none.
+    from torchserve_operator.app.manifests import Resource, Unreadable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,11 +23,18 @@ INVALID = 1
 USAGE = 2
 
 
-def _version() -> str:
+def _tell_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    """Print the version; click's own option would look it up before anybody asks."""
+    if not asked or context.resilient_parsing:
+        return
+    from importlib import metadata
+
     try:
-        return metadata.version("torchserve-operator")
+        version = metadata.version("torchserve-operator")
     except metadata.PackageNotFoundError:
-        return "0 (not installed)"
+        version = "0 (not installed)"
+    click.echo(f"torchserve-operator, version {version}")
+    context.exit()
 
 
 def _source_option(command: Command) -> Command:
@@ -41,7 +49,14 @@ def _source_option(command: Command) -> Command:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="torchserve-operator")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """One TorchServeModel becomes a running, truthful TorchServe deployment."""
 
@@ -50,6 +65,8 @@ def main() -> None:
 @_source_option
 def validate(source: str) -> None:
     """Check TorchServeModels and print every error with its field; no cluster is needed."""
+    from torchserve_operator.app.manifests import Unreadable
+
     valid = invalid = 0
     for found in _found(source):
         if isinstance(found, Unreadable):
@@ -71,6 +88,9 @@ def validate(source: str) -> None:
 @_source_option
 def render(source: str) -> None:
     """Print every object that TorchServeModels become, as YAML; no cluster is needed."""
+    import yaml
+
+    from torchserve_operator.app.manifests import Unreadable
     from torchserve_operator.desired.render import render as render_resource
 
     failed = False
@@ -126,8 +146,10 @@ def check(body: dict[str, Any]) -> None:
         raise InvalidResourceError(errors)
 
 
-def _found(source: str) -> Iterator[Resource | Unreadable]:
+def _found(source: str) -> "Iterator[Resource | Unreadable]":
     """Yield the resources and what cannot be read; say on standard error what is passed over."""
+    from torchserve_operator.app.manifests import Other, find
+
     try:
         for found in find(source):
             if isinstance(found, Other):

@@ -1,27 +1,40 @@
-"""From a plan to its layers-to-be: what each source is now, and how its files are had if they are needed."""
+"""From a plan to its layers-to-be: what each source is now, and how its files are had if they are needed.
+
+What reads archives, packages and requirements is imported where it is used: most builds find their layers made.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from torchserve_operator.api.build import FolderSource, SourceSpec
-from torchserve_operator.builder import requirements
-from torchserve_operator.builder.archive import Archive, model_files
 from torchserve_operator.builder.files import File
 from torchserve_operator.builder.layers import SITE, LayerSource, layer_key
-from torchserve_operator.builder.package import Spool, in_memory, package_files
 from torchserve_operator.builder.plan import Plan, PlannedModel
 
 MAX_UNPACKED = 1 << 40
 """Bytes that an archive may unpack to, where its source has no `maxSize`."""
 
 
-class OpenedObject(Archive, Protocol):
+Spool = Callable[[File], Callable[[], BinaryIO]]
+"""Makes of a file one that can seek."""
+
+
+class OpenedObject(Protocol):
     """A single object whose identity is known and of which nothing more was read."""
+
+    @property
+    def name(self) -> str:
+        """What people call it, for messages."""
+        ...
 
     @property
     def identity(self) -> str:
         """What a mutable source was resolved to."""
+        ...
+
+    def open(self) -> BinaryIO:
+        """Return a new handle that can seek; it is closed by whoever asked."""
         ...
 
 
@@ -50,7 +63,7 @@ class Sources(Protocol):
         ...
 
 
-def open_layers(plan: Plan, sources: Sources, requirements_folder: Path, spool: Spool = in_memory) -> list[LayerSource]:
+def open_layers(plan: Plan, sources: Sources, requirements_folder: Path, spool: Spool) -> list[LayerSource]:
     """Return the layers-to-be of a plan: the requirements, which change least, then the models by name.
 
     Args:
@@ -71,6 +84,8 @@ def open_layers(plan: Plan, sources: Sources, requirements_folder: Path, spool: 
 
 
 def _requirements(folder: Path) -> LayerSource:
+    from torchserve_operator.builder import requirements
+
     installed = requirements.read(folder)
     digest = installed.digest()
     return LayerSource(
@@ -79,26 +94,34 @@ def _requirements(folder: Path) -> LayerSource:
 
 
 def _model(model: PlannedModel, root: str, sources: Sources, spool: Spool) -> LayerSource:
-    files: Callable[[], tuple[File, ...]]
     if model.archive is not None:
         field = f"{model.field}.archive"
         archive = sources.object(model.archive, field)
         identity, recipe = archive.identity, None
-        files = lambda: model_files(archive, field, MAX_UNPACKED)  # noqa: E731
+
+        def files() -> tuple[File, ...]:
+            from torchserve_operator.builder.archive import model_files
+
+            return model_files(archive, field, MAX_UNPACKED)
     else:
         assert model.package is not None  # noqa: S101  # the plan has one of the two
         package, field = model.package, f"{model.field}.package"
         folder = sources.folder(package.source, f"{field}.source")
         identity, recipe = folder.identity, _recipe(model)
-        files = lambda: package_files(  # noqa: E731
-            folder.files(),
-            package,
-            name=model.name,
-            version=model.version,
-            field=field,
-            limit=MAX_UNPACKED,
-            spool=spool,
-        )
+
+        def files() -> tuple[File, ...]:
+            from torchserve_operator.builder.package import package_files
+
+            return package_files(
+                folder.files(),
+                package,
+                name=model.name,
+                version=model.version,
+                field=field,
+                limit=MAX_UNPACKED,
+                spool=spool,
+            )
+
     key = layer_key(root, identity, recipe)
     return LayerSource(f"model {model.name}", root, identity, key, files, field, model.name)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from torchserve_operator.api.base import Model
 from torchserve_operator.api.build import PackageSpec, SourceSpec
@@ -18,7 +18,13 @@ _LONGEST: Final = 1000
 """Bytes of one text in a termination message that would be too long."""
 
 
-class PlannedModel(Model):
+class Document(Model):
+    """A part of the two documents. No schema is made of them for anybody, which the start of every build would pay."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False, defer_build=True)
+
+
+class PlannedModel(Document):
     """One model of the image; exactly one of `archive` and `package`."""
 
     name: str
@@ -33,7 +39,7 @@ class PlannedModel(Model):
     """The model's place in the resource, such as `spec.models[0]`, for errors."""
 
 
-class PlannedRequirements(Model):
+class PlannedRequirements(Document):
     """Python packages, installed by the init container before the builder starts."""
 
     present: bool = False
@@ -42,7 +48,7 @@ class PlannedRequirements(Model):
     """As asked for; part of the result for people only."""
 
 
-class Plan(Model):
+class Plan(Document):
     """One build."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -94,7 +100,7 @@ def read_plan(path: Path) -> Plan:
         ) from None
 
 
-class BaseResult(Model):
+class BaseResult(Document):
     """The base image as it was resolved."""
 
     reference: str
@@ -103,7 +109,7 @@ class BaseResult(Model):
     """Of its manifest for the platform."""
 
 
-class LayerResult(Model):
+class LayerResult(Document):
     """One appended layer."""
 
     name: str
@@ -118,7 +124,7 @@ class LayerResult(Model):
     """Whether it was there already."""
 
 
-class SourceResult(Model):
+class SourceResult(Document):
     """What a mutable source was resolved to."""
 
     model: str
@@ -127,7 +133,7 @@ class SourceResult(Model):
     """Such as `etag:…`."""
 
 
-class ErrorResult(Model):
+class ErrorResult(Document):
     """Why a build failed."""
 
     field: str
@@ -138,7 +144,7 @@ class ErrorResult(Model):
     """What to do about it."""
 
 
-class Result(Model):
+class Result(Document):
     """What came of a build; with `error`, nothing else counts."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1

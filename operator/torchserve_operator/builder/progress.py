@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 Stage = Literal["resolve", "fetch", "layers", "base", "push", "done"]
 
+_LOOKS = 0.01
+"""Seconds between two looks of the server whether it shall end: a build that finds all there waits for it."""
+
 
 class Progress:
     """Stage, bytes and times of one build.
@@ -93,7 +96,7 @@ def served(progress: Progress, port: int, address: str = "") -> Iterator[int]:
 
     server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="status", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_LOOKS,), name="status", daemon=True)
     thread.start()
     try:
         yield server.server_address[1]

@@ -157,6 +157,20 @@ def test_validating_needs_no_client_of_a_cluster(write: Write) -> None:
     subprocess.run([sys.executable, "-c", code, write("digits.yaml", GOOD)], check=True, capture_output=True)
 
 
+def test_a_build_starts_without_what_it_may_not_need() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from torchserve_operator.app.cli import main\n"
+        "from torchserve_operator.builder import in_pod, process\n"
+        "ours = {f'torchserve_operator.builder.{name}' for name in ('archive', 'package', 'requirements')}\n"
+        "found = (ours | {'aiohttp', 'botocore', 'fsspec', 'kopf', 'packaging', 'rich', 'yaml'}) & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_rendering_an_invalid_resource_prints_its_errors_and_nothing_else(write: Write) -> None:
     result = invoke("render", "-f", write("bad.yaml", BAD))
     assert (result.exit_code, result.stdout) == (1, "")
