@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,20 @@ from build_ground import Ground, ground
 from certificates import Authority
 from installed import Installed
 from kube import Namespace
+from rolling import python, uids_to_the_end
 
 from testbed import example_models, project_images, registry
 from testbed.errors import TestbedError
 from testbed.example_models import EXAMPLES
 
+PREFLIGHT = """
+import http.client, json, ssl
+connection = http.client.HTTPSConnection("127.0.0.1", 8080, context=ssl._create_unverified_context())
+asked = {"Origin": "https://energy.example", "Access-Control-Request-Method": "POST"}
+connection.request("OPTIONS", "/predictions/forecast", headers=asked)
+print(json.dumps(connection.getresponse().getheader("access-control-allow-origin")))
+"""
+"""What a browser asks before it sends a request of a page of another origin."""
 BUILT = 180.0
 """Seconds until a resource that is built is Ready; seen: 20 to 60."""
 
@@ -145,14 +155,34 @@ def test_an_archive_with_requirements_is_built_and_served_as_production_asks_for
     pod = job["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert [container["name"] for container in pod["initContainers"]] == ["requirements"]
+    server = namespace.pods("forecast")[0]
+    assert python(namespace, server, PREFLIGHT) == "https://energy.example"
+    logged = [line for _, line in namespace.log(server["metadata"]["name"]) if line.startswith("{")]
+    assert {json.loads(line)["level"] for line in logged} <= {"WARN", "ERROR"}
     namespace.delete("forecast")
 
 
-def test_images_come_in_batches_and_a_broken_one_fails_alone(site: Site) -> None:
+def test_a_broken_image_fails_alone_and_a_new_version_comes_while_all_are_answered(site: Site) -> None:
     namespace = site.namespace
-    namespace.apply(site.example("efficientnet", folder="efficientnet/1.0/"))
+    resource = site.example("efficientnet", folder="efficientnet/1.0/")
+    namespace.apply(resource)
     namespace.ready("efficientnet", BUILT)
     assert "400" in site.ask("efficientnet", "efficientnet/client.py", images="400")
+
+    site.ground.upload(example_models.ensure("efficientnet", "--seed", "2"), "efficientnet/1.1/")
+    (model,) = resource["spec"]["models"]
+    model["version"] = "1.1"
+    model["package"]["source"]["url"] = "s3://models/efficientnet/1.1/"
+    old = pod_uids(namespace, "efficientnet")
+    namespace.apply(resource)
+    asked, deadline = 0, time.monotonic() + BUILT
+    while old & uids_to_the_end(namespace, "efficientnet"):
+        assert time.monotonic() < deadline, namespace.condition("efficientnet")
+        site.ask("efficientnet", "efficientnet/client.py", images="60")
+        asked += 1
+    namespace.ready("efficientnet")
+    assert asked > 1
+    assert [found["version"] for found in namespace.tsm("efficientnet")["status"]["models"]] == ["1.1"]
     namespace.delete("efficientnet")
 
 
