@@ -39,8 +39,8 @@ class Build:
 
     def raw(self) -> dict[str, Any]:
         """What is worth keeping, by name."""
-        told = ("digest", "seconds", "bytesUploaded", "scratchBytes", "memoryPeakBytes")
-        return self.run.raw() | {key: self.result[key] for key in told}
+        told = ("digest", "bytesUploaded", "scratchBytes", "memoryPeakBytes")
+        return self.run.raw() | {key: self.result[key] for key in told} | {"stages": self.result["seconds"]}
 
 
 class Pod:
