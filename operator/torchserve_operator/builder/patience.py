@@ -1,5 +1,7 @@
 """How often and after what waits something is tried again."""
 
+import email.utils
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,6 +10,19 @@ from torchserve_operator.builder.cancel import Cancellation
 from torchserve_operator.builder.errors import BuildError, PassingError
 
 Result = TypeVar("Result")
+
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which another try may help."""
+
+
+def retry_after(header: str, now: float) -> float | None:
+    """Return the seconds of a Retry-After header, which has seconds or a date; None for none."""
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", header):
+        return float(header)
+    try:
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - now, 0.0)
+    except (ValueError, TypeError, IndexError):
+        return None
 
 
 class TryFailedError(Exception):

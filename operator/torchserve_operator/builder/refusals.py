@@ -1,15 +1,11 @@
 """What a registry's refusal means: status and body in, an error for people out. Pure."""
 
-import email.utils
 import json
 import re
-import time
-from collections.abc import Mapping
 
 from torchserve_operator.builder.errors import BuildError
-from torchserve_operator.builder.patience import TryFailedError
+from torchserve_operator.builder.patience import TRANSIENT, TryFailedError
 
-TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CREDENTIALS_HINT = (
     "spec.build.pushSecretName names a Secret of type kubernetes.io/dockerconfigjson that has credentials for {host}"
 )
@@ -18,13 +14,13 @@ _SAID_AT_MOST = 160
 
 
 def refused(
-    status: int, headers: Mapping[str, str], body: bytes, *, host: str, doing: str, field: str, anonymous: bool
+    status: int, after: float | None, body: bytes, *, host: str, doing: str, field: str, anonymous: bool
 ) -> TryFailedError:
     """Explain an answer that is none of those hoped for.
 
     Args:
         status: Of the answer.
-        headers: Of the answer.
+        after: Seconds to wait as the registry said; None if it did not.
         body: The beginning of its body.
         host: The registry, as the user knows it.
         doing: What was asked for, such as `push to team/digits`.
@@ -64,9 +60,7 @@ def refused(
             hint = "look at the registry's log"
         case _:
             message = f"{host} cannot {doing}: it answered {status}{said}"
-    return TryFailedError(
-        BuildError(field, message, hint), transient=transient, retry_after=_seconds(headers.get("Retry-After", ""))
-    )
+    return TryFailedError(BuildError(field, message, hint), transient=transient, retry_after=after)
 
 
 def _said(body: bytes) -> str:
@@ -80,13 +74,3 @@ def _said(body: bytes) -> str:
     if len(words) > _SAID_AT_MOST:
         words = f"{words[: _SAID_AT_MOST - 3]}..."
     return f" ({words})" if words else ""
-
-
-def _seconds(retry_after: str) -> float | None:
-    """A Retry-After header: seconds, or a date."""
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after):
-        return float(retry_after)
-    try:
-        return max(email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, IndexError):
-        return None

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ from torchserve_operator.builder.auth import (
 from torchserve_operator.builder.cancel import Cancellation
 from torchserve_operator.builder.errors import BuildError
 from torchserve_operator.builder.files import CHUNK
-from torchserve_operator.builder.patience import Patience, TryFailedError
+from torchserve_operator.builder.patience import Patience, TryFailedError, retry_after
 from torchserve_operator.builder.reference import Reference
 from torchserve_operator.builder.refusals import refused
 from torchserve_operator.builder.transport import Transport, TransportError, explained
@@ -163,7 +164,7 @@ class Registry:
         except TokenServerError as error:
             if error.status in {400, 401, 403}:
                 raise refused(
-                    401, {}, b"", host=self.name, doing=call.doing, field=call.field, anonymous=self.anonymous
+                    401, None, b"", host=self.name, doing=call.doing, field=call.field, anonymous=self.anonymous
                 ) from error
             message = f"has a token server, {error.realm}, that answers {error.status or 'without a token'}"
             raise self._failed(call, message, transient=error.status in {429, 500, 502, 503, 504}) from error
@@ -180,7 +181,7 @@ class Registry:
         body = _beginning(response)
         return refused(
             response.status,
-            response.headers,
+            retry_after(response.headers.get("Retry-After", ""), time.time()),
             body,
             host=self.name,
             doing=call.doing,

@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from torchserve_operator.builder.errors import BuildError
+from torchserve_operator.builder.patience import retry_after
 from torchserve_operator.builder.sources import s3
-from torchserve_operator.builder.sources.https import refused, retry_after
+from torchserve_operator.builder.sources.https import refused
 from torchserve_operator.builder.sources.optional import identity_of
 from torchserve_operator.builder.sources.place import last_name, shown, split, stable, tied
 from torchserve_operator.builder.sources.web import Resolved
@@ -96,7 +97,7 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 410, 429, 500, 503, 418])
 @pytest.mark.parametrize("anonymous", [True, False])
 def test_every_refusal_is_one_line_with_its_field(status: int, anonymous: bool) -> None:
-    error = refused(status, {}, what="https://h/a", field="spec.x.url", anonymous=anonymous)
+    error = refused(status, None, what="https://h/a", field="spec.x.url", anonymous=anonymous)
     assert error.error.field == "spec.x.url"
     assert "https://h/a" in error.error.message
     assert "\n" not in str(error.error)
@@ -104,8 +105,8 @@ def test_every_refusal_is_one_line_with_its_field(status: int, anonymous: bool) 
 
 
 def test_missing_credentials_are_told_from_wrong_ones() -> None:
-    missing = refused(401, {}, what="https://h/a", field="f", anonymous=True).error
-    wrong = refused(401, {}, what="https://h/a", field="f", anonymous=False).error
+    missing = refused(401, None, what="https://h/a", field="f", anonymous=True).error
+    wrong = refused(401, None, what="https://h/a", field="f", anonymous=False).error
     assert "credentialsSecretName" in missing.hint
     assert "does not accept" in wrong.message
 

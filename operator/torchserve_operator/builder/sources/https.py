@@ -1,7 +1,6 @@
 """`https://` and `http://`: redirects, credentials for one host only, refusals in words."""
 
 import base64
-import email.utils
 import re
 import time
 from collections.abc import Mapping
@@ -11,10 +10,10 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 
 from torchserve_operator.builder.errors import BuildError
-from torchserve_operator.builder.patience import TryFailedError
+from torchserve_operator.builder.patience import TRANSIENT, TryFailedError, retry_after
 from torchserve_operator.builder.sources.access import Access, Secret
 from torchserve_operator.builder.sources.place import shown, split, stable
-from torchserve_operator.builder.sources.web import TRANSIENT, transport, unreachable
+from torchserve_operator.builder.sources.web import transport, unreachable
 from torchserve_operator.builder.transport import TransportError
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -85,7 +84,7 @@ class HttpsOrigin:
         response.close()
         raise refused(
             response.status,
-            response.headers,
+            retry_after(response.headers.get("Retry-After", ""), time.time()),
             what=self.shown if url == self._url else f"{self.shown} (redirected to {shown(url)})",
             field=self.field,
             anonymous=not self._authorization,
@@ -111,12 +110,12 @@ def check_scheme(url: str, access: Access, field: str) -> None:
         raise BuildError(field, f"{shown(url)} is plain HTTP, which is not allowed here", hint)
 
 
-def refused(status: int, headers: Mapping[str, str], *, what: str, field: str, anonymous: bool) -> TryFailedError:
+def refused(status: int, after: float | None, *, what: str, field: str, anonymous: bool) -> TryFailedError:
     """Explain an answer that is not the object. Pure.
 
     Args:
         status: Of the answer.
-        headers: Of the answer.
+        after: Seconds to wait as the server said; None if it did not.
         what: The URL as it may be shown.
         field: Where in the resource it is.
         anonymous: Whether no credentials were sent.
@@ -147,18 +146,7 @@ def refused(status: int, headers: Mapping[str, str], *, what: str, field: str, a
             hint = "look at the server"
         case _:
             message = f"{what} answered {status}"
-    after = retry_after(headers.get("Retry-After", ""), time.time())
     return TryFailedError(BuildError(field, message, hint), transient=transient, retry_after=after)
-
-
-def retry_after(header: str, now: float) -> float | None:
-    """Return the seconds of a Retry-After header, which has seconds or a date; None for none."""
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", header):
-        return float(header)
-    try:
-        return max(email.utils.parsedate_to_datetime(header).timestamp() - now, 0.0)
-    except (ValueError, TypeError, IndexError):
-        return None
 
 
 def _authorization(secret: Secret | None) -> str:

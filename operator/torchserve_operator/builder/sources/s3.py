@@ -20,11 +20,11 @@ from botocore.credentials import Credentials  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
 from torchserve_operator.builder.errors import BuildError
-from torchserve_operator.builder.patience import TryFailedError
+from torchserve_operator.builder.patience import TRANSIENT, TryFailedError, retry_after
 from torchserve_operator.builder.sources.access import Access, Secret
-from torchserve_operator.builder.sources.https import check_scheme, retry_after
+from torchserve_operator.builder.sources.https import check_scheme
 from torchserve_operator.builder.sources.place import path_of_key, shown, split
-from torchserve_operator.builder.sources.web import TRANSIENT, transport, unreachable
+from torchserve_operator.builder.sources.web import transport, unreachable
 from torchserve_operator.builder.transport import Transport, TransportError, explained
 
 _KEYS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -20,7 +20,6 @@ from torchserve_operator.builder.sources.place import tied
 from torchserve_operator.builder.sources.reading import Body
 from torchserve_operator.builder.transport import Transport, TransportError, explained
 
-TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHANGED_HINT: Final = "build again when the upload is done; a new name for each version, or sha256, avoids it"
 
 for _name in ("urllib3", "botocore"):
